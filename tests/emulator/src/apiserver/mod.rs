@@ -1,0 +1,4 @@
+//! Stub.
+
+pub mod remote;
+pub mod runtime;

@@ -1,0 +1,16 @@
+//! A whole Azure Arc on one machine: Entra, ARM, the relay, the agent, kube-aad-proxy and a small
+//! apiserver, each a faithful little server of its own, in one process.
+
+pub mod aad_proxy;
+pub mod agent;
+pub mod apiserver;
+pub mod arm;
+pub mod control;
+pub mod emulator;
+pub mod entra;
+pub mod faults;
+pub mod http;
+pub mod relay;
+pub mod serve;
+pub mod shape;
+pub mod tls;

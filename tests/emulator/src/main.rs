@@ -1,0 +1,2 @@
+//! arc-emulator binary
+fn main() {}
