@@ -1,1 +1,3 @@
 //! arcproxy
+
+pub mod kubeconfig;
