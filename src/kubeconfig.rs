@@ -19,6 +19,7 @@
 //! wrong position therefore ends as [`MergeError::Unfaithful`], not as somebody's lost cluster.
 //! Both readers share one grammar, so this catches wrong edits, not a wrong reading of YAML.
 
+mod edit;
 mod emit;
 mod error;
 mod file;

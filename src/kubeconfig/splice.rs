@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::edit::{Edits, line_start};
 use super::emit::{self, Item, Section};
 use super::tree::{self, Document, Kind, Node};
 use super::{Entry, MergeError};
@@ -16,10 +17,9 @@ pub(super) fn merge(
 ) -> Result<String, MergeError> {
     let mut splicer = Splicer {
         text,
-        newline: newline(text),
         document,
         entry,
-        edits: Vec::new(),
+        edits: Edits::new(text),
     };
     let root = match &document.root {
         None => return Ok(splicer.appended()),
@@ -30,36 +30,30 @@ pub(super) fn merge(
         Some(root) => root,
     };
     splicer.root(root)?;
-    splicer.apply()
-}
-
-struct Edit {
-    range: Range<usize>,
-    text: String,
+    splicer.edits.apply(document)
 }
 
 struct Splicer<'a> {
     text: &'a str,
-    newline: &'static str,
     document: &'a Document,
     entry: &'a Entry<'a>,
-    edits: Vec<Edit>,
+    edits: Edits<'a>,
 }
 
 impl Splicer<'_> {
     /// A text without content, perhaps with comments: they stay above.
     fn appended(&self) -> String {
-        let fresh = emit::document(self.entry, self.newline);
+        let fresh = emit::document(self.entry, self.edits.newline);
         let gap = if self.text.is_empty() || self.text.ends_with('\n') {
             ""
         } else {
-            self.newline
+            self.edits.newline
         };
         format!("{}{gap}{fresh}", self.text)
     }
 
     fn replaced(&self, root: &Range<usize>) -> String {
-        let fresh = emit::document(self.entry, self.newline);
+        let fresh = emit::document(self.entry, self.edits.newline);
         let (before, after) = (&self.text[..root.start], &self.text[root.end..]);
         format!("{before}{}{after}", fresh.trim_end())
     }
@@ -138,14 +132,15 @@ impl Splicer<'_> {
         let covered = &self.text[value.range.clone()];
         if covered.contains('\n') && covered.ends_with(']') {
             // There may be comments between the brackets.
-            self.insert(value.range.end - 1, item.flow());
+            self.edits.insert(value.range.end - 1, item.flow());
         } else if flow {
-            self.replace(colon..value.range.end, format!(" [{}]", item.flow()));
+            self.edits
+                .replace(colon..value.range.end, format!(" [{}]", item.flow()));
         } else {
-            let indent = self.indent(key.range.start);
-            let [_, line] = emit::list(section, self.entry, indent, self.newline);
-            self.replace(colon..value.range.end, String::new());
-            self.insert_line(value.range.end, &line);
+            let indent = self.edits.indent(key.range.start);
+            let [_, line] = emit::list(section, self.entry, indent, self.edits.newline);
+            self.edits.replace(colon..value.range.end, String::new());
+            self.edits.insert_line(value.range.end, &line);
         }
         Ok(())
     }
@@ -169,13 +164,9 @@ impl Splicer<'_> {
         for (index, item) in others {
             if flow {
                 let start = items[index - 1].range.end;
-                self.replace(start..item.range.end, String::new());
+                self.edits.replace(start..item.range.end, String::new());
             } else {
-                let dash = self.dash(item)?;
-                let start = line_start(self.text, dash);
-                let end = next_line(self.text, item.range.end);
-                // Blank lines would become part of a `|+` above.
-                self.replace(start..end + blank_lines(&self.text[end..]), String::new());
+                self.edits.replace(self.edits.lines(item)?, String::new());
             }
         }
         Ok(())
@@ -193,19 +184,20 @@ impl Splicer<'_> {
 
     /// Makes the item at `node` what it should be, with as small a change as does it.
     fn update(&mut self, flow: bool, node: &Node, item: &Item) {
-        let mark = self.edits.len();
+        let mark = self.edits.mark();
         if !self.document.has_anchors(&node.range) && self.patch(flow, node, item) {
             return;
         }
-        self.edits.truncate(mark);
+        self.edits.undo(mark);
         let is_block = matches!(node.kind, Kind::Mapping { flow: false, .. });
         let text = if is_block && !self.document.has_anchors(&node.range) {
             let column = node.range.start - line_start(self.text, node.range.start);
-            item.block(&" ".repeat(column), self.newline)
+            item.block(&" ".repeat(column), self.edits.newline)
         } else {
             item.flow()
         };
-        self.replace(self.trimmed(node.range.clone()), text);
+        self.edits
+            .replace(self.edits.trimmed(node.range.clone()), text);
     }
 
     /// Changes only the scalars that differ; false if the shapes do.
@@ -227,7 +219,7 @@ impl Splicer<'_> {
                 if node.is_block_scalar() || node.range.is_empty() {
                     return false;
                 }
-                self.replace(node.range.clone(), scalar(flow, wanted));
+                self.edits.replace(node.range.clone(), scalar(flow, wanted));
                 true
             }
             _ => false,
@@ -239,13 +231,15 @@ impl Splicer<'_> {
             return Ok(());
         };
         if flow {
-            let separator = self.separator(first.range.start);
-            self.insert(last.range.end, format!(",{separator}{}", item.flow()));
+            let separator = self.edits.separator(first.range.start);
+            self.edits
+                .insert(last.range.end, format!(",{separator}{}", item.flow()));
         } else {
-            let dash = self.dash(last)?;
-            let indent = self.indent(dash);
-            let item = item.block(&format!("{indent}  "), self.newline);
-            self.insert_line(last.range.end, &format!("{indent}- {item}"));
+            let dash = self.edits.dash(last)?;
+            let indent = self.edits.indent(dash);
+            let item = item.block(&format!("{indent}  "), self.edits.newline);
+            self.edits
+                .insert_line(last.range.end, &format!("{indent}- {item}"));
         }
         Ok(())
     }
@@ -268,12 +262,15 @@ impl Splicer<'_> {
             }
         }
         if value.is_block_scalar() {
-            let range = self.trimmed(self.colon(key)?..value.range.end);
-            self.replace(range, format!(" {}", emit::scalar(wanted)));
+            let range = self.edits.trimmed(self.colon(key)?..value.range.end);
+            self.edits
+                .replace(range, format!(" {}", emit::scalar(wanted)));
         } else if value.range.is_empty() {
-            self.insert(self.colon(key)?, format!(" {}", scalar(flow, wanted)));
+            self.edits
+                .insert(self.colon(key)?, format!(" {}", scalar(flow, wanted)));
         } else {
-            self.replace(value.range.clone(), scalar(flow, wanted));
+            self.edits
+                .replace(value.range.clone(), scalar(flow, wanted));
         }
         Ok(())
     }
@@ -296,125 +293,31 @@ impl Splicer<'_> {
             }
             match (pairs.first(), pairs.last()) {
                 (Some((first, _)), Some((_, last))) => {
-                    let separator = format!(",{}", self.separator(first.range.start));
+                    let separator = format!(",{}", self.edits.separator(first.range.start));
                     let text = format!("{separator}{}", texts.join(&separator));
-                    self.insert(last.range.end, text);
+                    self.edits.insert(last.range.end, text);
                 }
-                _ => self.insert(root.range.end - 1, texts.join(", ")),
+                _ => self.edits.insert(root.range.end - 1, texts.join(", ")),
             }
         } else {
             let indent = pairs
                 .first()
-                .map_or("", |(key, _)| self.indent(key.range.start));
+                .map_or("", |(key, _)| self.edits.indent(key.range.start));
             let mut lines = Vec::new();
             for section in &missing.sections {
-                lines.extend(emit::list(*section, self.entry, indent, self.newline));
+                lines.extend(emit::list(*section, self.entry, indent, self.edits.newline));
             }
             if missing.current_context {
                 let value = emit::scalar(self.entry.context);
                 lines.push(format!("{indent}{current}: {value}"));
             }
-            self.insert_line(root.range.end, &lines.join(self.newline));
+            self.edits
+                .insert_line(root.range.end, &lines.join(self.edits.newline));
         }
-    }
-
-    fn replace(&mut self, range: Range<usize>, text: String) {
-        if self.text[range.clone()] != text {
-            self.edits.push(Edit { range, text });
-        }
-    }
-
-    fn insert(&mut self, at: usize, text: String) {
-        self.edits.push(Edit {
-            range: at..at,
-            text,
-        });
-    }
-
-    /// Inserts whole lines below the line on which `end` ends.
-    fn insert_line(&mut self, end: usize, lines: &str) {
-        let at = next_line(self.text, end);
-        let text = if at == 0 || self.text[..at].ends_with('\n') {
-            format!("{lines}{}", self.newline)
-        } else {
-            format!("{}{lines}", self.newline)
-        };
-        self.insert(at, text);
-    }
-
-    fn apply(mut self) -> Result<String, MergeError> {
-        // Stable: edits at one place stay in the order in which they were made.
-        self.edits.sort_by_key(|edit| edit.range.start);
-        let mut result = String::with_capacity(self.text.len() + 1024);
-        let mut copied = 0;
-        for Edit { range, text } in &self.edits {
-            if !range.is_empty() && self.document.is_shared(range) {
-                return Err(MergeError::Anchored {
-                    line: tree::line(self.text, range.start),
-                });
-            }
-            // What is inserted where something goes comes after it.
-            let start = if range.is_empty() {
-                range.start.max(copied)
-            } else {
-                range.start
-            };
-            let between = self.text.get(copied..start);
-            result.push_str(between.ok_or(MergeError::Unfaithful)?);
-            result.push_str(text);
-            copied = range.end.max(start);
-        }
-        result.push_str(&self.text[copied..]);
-        Ok(result)
     }
 
     fn colon(&self, key: &Node) -> Result<usize, MergeError> {
         tree::after_colon(self.text, key.range.end).ok_or(MergeError::Unfaithful)
-    }
-
-    /// `range` without the blank lines that a block scalar ends with.
-    fn trimmed(&self, range: Range<usize>) -> Range<usize> {
-        let covered = self.text[range.clone()].trim_end();
-        range.start..range.start + covered.len()
-    }
-
-    /// The dash in front of a block list's item.
-    fn dash(&self, item: &Node) -> Result<usize, MergeError> {
-        let mut end = item.range.start;
-        loop {
-            let start = line_start(self.text, end);
-            let before = &self.text[start..end];
-            // Between the dash and an item that starts on a later line, only comments fit.
-            let before = match before.find('#') {
-                Some(comment) => &before[..comment],
-                None => before,
-            };
-            let before = before.trim_end();
-            if before.ends_with('-') {
-                return Ok(start + before.len() - 1);
-            }
-            if start == 0 || !before.is_empty() {
-                return Err(MergeError::Unfaithful);
-            }
-            end = start - 1;
-        }
-    }
-
-    /// What is in front of `at` on its line, if it is blank.
-    fn indent(&self, at: usize) -> &str {
-        let before = &self.text[line_start(self.text, at)..at];
-        if before.trim().is_empty() { before } else { "" }
-    }
-
-    /// What goes between a comma and the next item of a flow collection whose first is at `first`.
-    fn separator(&self, first: usize) -> String {
-        let indent = self.indent(first);
-        let line = line_start(self.text, first);
-        if line > 0 && line + indent.len() == first {
-            format!("{}{indent}", self.newline)
-        } else {
-            " ".to_owned()
-        }
     }
 
     fn not_kubeconfig(&self, at: usize, problem: &str) -> MergeError {
@@ -438,34 +341,4 @@ fn scalar(flow: bool, value: &str) -> String {
     } else {
         emit::scalar(value)
     }
-}
-
-/// The line break that `text` uses.
-fn newline(text: &str) -> &'static str {
-    match text.find('\n') {
-        Some(at) if text[..at].ends_with('\r') => "\r\n",
-        _ => "\n",
-    }
-}
-
-fn line_start(text: &str, at: usize) -> usize {
-    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
-}
-
-/// The start of the line after the one on which something ends at `end`.
-fn next_line(text: &str, end: usize) -> usize {
-    if text[..end].ends_with('\n') {
-        return end;
-    }
-    text[end..]
-        .find('\n')
-        .map_or(text.len(), |newline| end + newline + 1)
-}
-
-/// How many bytes of `text` are blank lines at its start.
-fn blank_lines(text: &str) -> usize {
-    text.split_inclusive('\n')
-        .take_while(|line| line.ends_with('\n') && line.trim().is_empty())
-        .map(str::len)
-        .sum()
 }
