@@ -1,1 +1,5 @@
-//! arcproxy
+//! arcproxy: the client side of Azure Arc cluster connect.
+
+pub mod clock;
+pub mod error;
+pub mod secret;

@@ -1,1 +1,3 @@
+//! The `arcproxy` binary.
+
 fn main() {}
