@@ -1,5 +1,6 @@
 //! arcproxy: the client side of Azure Arc cluster connect.
 
+pub mod azure;
 pub mod clock;
 pub mod error;
 pub mod net;
