@@ -4,4 +4,5 @@ pub mod azure;
 pub mod clock;
 pub mod error;
 pub mod net;
+pub mod relay;
 pub mod secret;
