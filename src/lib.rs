@@ -6,3 +6,4 @@ pub mod error;
 pub mod net;
 pub mod relay;
 pub mod secret;
+pub mod tunnel;
