@@ -6,4 +6,5 @@ pub mod error;
 pub mod net;
 pub mod relay;
 pub mod secret;
+pub mod session;
 pub mod tunnel;
