@@ -3,6 +3,7 @@
 pub mod azure;
 pub mod clock;
 pub mod error;
+pub mod kubeconfig;
 pub mod net;
 pub mod proxy;
 pub mod relay;
