@@ -1,3 +1,7 @@
-//! The `arcproxy` binary.
+//! The `arcproxy` binary: parse, run, return the exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(arcproxy::run(std::env::args_os()))
+}
