@@ -60,12 +60,11 @@ fn hybrid_connection(state: &State, cluster: &Cluster, version: &str) -> Value {
     let lifetime = state.faults.now().relay_token_seconds;
     let expires = now + lifetime.unwrap_or(RELAY_TOKEN_SECONDS);
     let path = format!("{}/{}", cluster.listener_path, state.next_connection(now));
-    let relay = match cluster.condition {
-        Condition::Nowhere => "azgnrelay-nowhere-l1",
-        _ => {
-            state.relay.create(RELAY, &path, &cluster.listener_path);
-            RELAY
-        }
+    let relay = if cluster.condition == Condition::Nowhere {
+        "azgnrelay-nowhere-l1"
+    } else {
+        state.relay.create(RELAY, &path, &cluster.listener_path);
+        RELAY
     };
     let mut connection = json!({
         "relay": relay,

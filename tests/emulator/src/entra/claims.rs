@@ -43,32 +43,26 @@ impl Issue<'_> {
             "uti": random_hex::<11>(),
             "ver": "1.0",
         });
-        match self.user {
-            Some(user) => {
-                claims["acr"] = "1".into();
-                claims["amr"] = json!(["pwd"]);
-                claims["idtyp"] = "user".into();
-                claims["name"] = user.name.into();
-                claims["oid"] = user.object_id.as_str().into();
-                claims["scp"] = match asked.permission.as_str() {
-                    ".default" => "user_impersonation",
-                    other => other,
-                }
-                .into();
-                claims["sub"] = subject(&user.object_id, &asked.resource).into();
-                claims["unique_name"] = user.upn.as_str().into();
-                claims["upn"] = user.upn.as_str().into();
-                claims["wids"] = json!([DEFAULT_ROLE]);
-                add_groups(&mut claims, &user.membership, self.tenant, &user.object_id);
-            }
-            None => {
-                claims["idtyp"] = "app".into();
-                claims["oid"] = self.app.object_id.as_str().into();
-                claims["sub"] = self.app.object_id.as_str().into();
-                let object_id = &self.app.object_id;
-                add_groups(&mut claims, &self.app.membership, self.tenant, object_id);
-            }
+        let (object_id, membership) = match self.user {
+            Some(user) => (&user.object_id, &user.membership),
+            None => (&self.app.object_id, &self.app.membership),
+        };
+        claims["oid"] = object_id.as_str().into();
+        if let Some(user) = self.user {
+            claims["acr"] = "1".into();
+            claims["amr"] = json!(["pwd"]);
+            claims["idtyp"] = "user".into();
+            claims["name"] = user.name.into();
+            claims["scp"] = asked.granted_permission().into();
+            claims["sub"] = subject(object_id, &asked.resource).into();
+            claims["unique_name"] = user.upn.as_str().into();
+            claims["upn"] = user.upn.as_str().into();
+            claims["wids"] = json!([DEFAULT_ROLE]);
+        } else {
+            claims["idtyp"] = "app".into();
+            claims["sub"] = object_id.as_str().into();
         }
+        add_groups(&mut claims, membership, self.tenant, object_id);
         if let Some(confirmation) = &asked.confirmation {
             claims["cnf"] = confirmation.clone();
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// The OpenID configuration of `tenant` (an id, a domain, `common` or `organizations`), of which
+/// The OIDC configuration of `tenant` (an id, a domain, `common` or `organizations`), of which
 /// the tokens of `version` are spoken of.
 pub(super) fn openid_configuration(authority: &str, tenant: &str, version: &str) -> Value {
     let at = |path: &str| format!("{authority}/{tenant}/{path}");

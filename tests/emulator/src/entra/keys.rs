@@ -14,6 +14,7 @@ use rsa::traits::PublicKeyParts as _;
 use serde_json::{Value, json};
 
 use super::jws::Jws;
+use crate::aad_proxy::AccessTokenKeys;
 use crate::names::random_hex;
 
 /// The signing key of one run, and what verifies with it.
@@ -98,5 +99,11 @@ impl Keys {
         let kid = jws.header.get("kid")?.as_str()?;
         (jws.header.get("alg")? == "RS256" && self.verify(kid, jws.signing_input, &jws.signature))
             .then_some(jws.claims)
+    }
+}
+
+impl AccessTokenKeys for Keys {
+    fn verify(&self, kid: &str, signing_input: &[u8], signature: &[u8]) -> bool {
+        Keys::verify(self, kid, signing_input, signature)
     }
 }

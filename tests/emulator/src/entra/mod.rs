@@ -1,7 +1,7 @@
 //! Entra: one tenant with its apps and users, and the endpoints that make tokens for them.
 //!
-//! Follows OAuth 2.0 (RFC 6749), PKCE (RFC 7636), the device flow (RFC 8628), OpenID Connect
-//! discovery and the Microsoft identity platform's documents where it differs from them. Access
+//! Follows OAuth 2.0 (RFC 6749), PKCE (RFC 7636), the device flow (RFC 8628), OIDC discovery
+//! and the Microsoft identity platform's documents where it differs from them. Access
 //! tokens are those of version 1, as kube-aad-proxy's and ARM's are. What a token is good for is
 //! left to the parts that receive it.
 

@@ -12,22 +12,24 @@ pub(super) fn choose_user(
     fields: &[(&str, &str)],
     users: &[User],
 ) -> Response<Body> {
-    let hidden: String = fields
-        .iter()
-        .map(|(name, value)| hidden(name, value))
-        .collect();
-    let buttons: String = users
-        .iter()
-        .map(|user| {
-            let (upn, name) = (escape(&user.upn), escape(user.name));
-            format!("<button name=\"username\" value=\"{upn}\">{name} ({upn})</button>\n")
-        })
-        .collect();
+    let mut choices = hidden(fields);
+    for user in users {
+        let (upn, name) = (escape(&user.upn), escape(user.name));
+        choices.extend([
+            "<button name=\"username\" value=\"",
+            &upn,
+            "\">",
+            &name,
+            " (",
+            &upn,
+            ")</button>\n",
+        ]);
+    }
     page(
         StatusCode::OK,
         "Pick an account",
         &format!(
-            "<p>Sign in to <b>{}</b></p>\n<form action=\"{}\">\n{hidden}{buttons}\
+            "<p>Sign in to <b>{}</b></p>\n<form action=\"{}\">\n{choices}\
              <button name=\"decline\" value=\"1\">Cancel</button>\n</form>",
             escape(app),
             escape(action),
@@ -37,10 +39,10 @@ pub(super) fn choose_user(
 
 /// The page on which a user code is entered and its sign-in approved.
 pub(super) fn approve_device(user_code: &str, users: &[User]) -> Response<Body> {
-    let options: String = users
-        .iter()
-        .map(|user| format!("<option>{}</option>\n", escape(&user.upn)))
-        .collect();
+    let mut options = String::new();
+    for user in users {
+        options.extend(["<option>", &escape(&user.upn), "</option>\n"]);
+    }
     page(
         StatusCode::OK,
         "Enter code",
@@ -60,10 +62,7 @@ pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response<B
 
 /// A page that posts `fields` to `action` by itself.
 pub(super) fn post_back(action: &str, fields: &[(&str, &str)]) -> Response<Body> {
-    let hidden: String = fields
-        .iter()
-        .map(|(name, value)| hidden(name, value))
-        .collect();
+    let hidden = hidden(fields);
     page(
         StatusCode::OK,
         "Working...",
@@ -75,12 +74,19 @@ pub(super) fn post_back(action: &str, fields: &[(&str, &str)]) -> Response<Body>
     )
 }
 
-fn hidden(name: &str, value: &str) -> String {
-    format!(
-        "<input type=\"hidden\" name=\"{}\" value=\"{}\">\n",
-        escape(name),
-        escape(value)
-    )
+fn hidden(fields: &[(&str, &str)]) -> String {
+    let mut inputs = String::new();
+    for (name, value) in fields {
+        let (name, value) = (escape(name), escape(value));
+        inputs.extend([
+            "<input type=\"hidden\" name=\"",
+            &name,
+            "\" value=\"",
+            &value,
+            "\">\n",
+        ]);
+    }
+    inputs
 }
 
 fn page(status: StatusCode, title: &str, body: &str) -> Response<Body> {

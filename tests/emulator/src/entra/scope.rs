@@ -1,4 +1,4 @@
-//! What a request asks a token for: the resource, the OpenID extras, and the key to bind it to.
+//! What a request asks a token for: the resource, the identity extras, and the key to bind it to.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde_json::Value;
@@ -66,12 +66,21 @@ impl Asked {
         })
     }
 
+    /// The permission that a user's token says it carries.
+    pub(super) fn granted_permission(&self) -> &str {
+        match self.permission.as_str() {
+            ".default" => "user_impersonation",
+            other => other,
+        }
+    }
+
     /// The `scope` of the answer.
     pub(super) fn granted(&self) -> String {
-        let resource = &self.resource;
-        match self.permission.as_str() {
-            ".default" => format!("{resource}/user_impersonation {resource}/.default"),
-            other => format!("{resource}/{other}"),
+        let (resource, permission) = (&self.resource, self.granted_permission());
+        if permission == self.permission {
+            format!("{resource}/{permission}")
+        } else {
+            format!("{resource}/{permission} {resource}/{}", self.permission)
         }
     }
 }
