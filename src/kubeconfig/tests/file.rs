@@ -127,7 +127,7 @@ fn writers_at_the_same_time_lose_nothing() {
                 ..ENTRY
             };
             scope.spawn(move || {
-                write_within(path, &entry, Duration::from_secs(60)).unwrap();
+                write_within(path, &entry, Duration::from_mins(1)).unwrap();
             });
         }
     });
