@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the runners: sets ARCPROXY and ARC_EMULATOR to the binaries to test, and builds those
 # that the caller did not name.
 if [[ -z "${ARCPROXY:-}" || -z "${ARC_EMULATOR:-}" ]]; then

@@ -20,7 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::emulator::Parts;
+use crate::arm::RELAY;
+use crate::emulator::{DEMO_CLUSTER, LISTENER_TOKEN_SECONDS, Parts};
 use crate::faults::FaultSet;
 use crate::http::{Body, empty, json as answer_json};
 use crate::names::random_hex;
@@ -145,7 +146,8 @@ async fn answer(parts: &Parts, token: &str, request: Request<Incoming>) -> Respo
         },
         (&Method::POST, "/agent/restart") => restart(parts).await,
         (&Method::GET, "/seen") => answer_json(StatusCode::OK, &parts.seen()),
-        (_, "/faults" | "/tunnels/drop" | "/agent/restart" | "/seen") => {
+        (&Method::GET, "/listener") => listener(parts),
+        (_, "/faults" | "/tunnels/drop" | "/agent/restart" | "/seen" | "/listener") => {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "not with this method")
         }
         _ => refuse(StatusCode::NOT_FOUND, "there is nothing here"),
@@ -179,6 +181,22 @@ async fn restart(parts: &Parts) -> Response<Body> {
         }
     }
     done()
+}
+
+/// What somebody else's listener needs to take the place of the demo cluster's agent.
+fn listener(parts: &Parts) -> Response<Body> {
+    let cluster = parts.arm.clusters().iter().find(|c| c.name == DEMO_CLUSTER);
+    let (Some(cluster), Some(site)) = (cluster, parts.sites.get(DEMO_CLUSTER)) else {
+        return refuse(StatusCode::NOT_FOUND, "the demo cluster has no agent");
+    };
+    let path = &cluster.listener_path;
+    let expires = parts.faults.cloud_time() + LISTENER_TOKEN_SECONDS;
+    let value = json!({
+        "url": format!("wss://{RELAY}.{}/$hc/{path}", parts.arm.relay_suffix()),
+        "token": parts.relay.listener_token(RELAY, path, expires),
+        "target": site.aad_proxy.address(),
+    });
+    answer_json(StatusCode::OK, &value)
 }
 
 fn done() -> Response<Body> {

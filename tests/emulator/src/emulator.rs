@@ -25,7 +25,7 @@ use crate::upstream;
 pub const DEMO_CLUSTER: &str = "edge-demo";
 
 /// An agent's token to listen with lives this many seconds.
-const LISTENER_TOKEN_SECONDS: u64 = 3_600;
+pub(crate) const LISTENER_TOKEN_SECONDS: u64 = 3_600;
 
 /// Why an emulator does not start.
 #[derive(Debug)]

@@ -37,16 +37,24 @@ class AzureCli(unittest.TestCase):
             "REQUESTS_CA_BUNDLE": cls.cloud["caFile"],
         }
         cls.az(
-            "cloud", "register", "--name", "emulator", "--skip-endpoint-discovery",
+            # It reads all else from Resource Manager's metadata.
+            "cloud", "register", "--name", "emulator",
             "--endpoint-resource-manager", cls.cloud["resourceManager"],
-            "--endpoint-active-directory", cls.cloud["authority"],
-            "--endpoint-active-directory-resource-id", cls.cloud["resourceManagerAudience"],
         )
         cls.az("cloud", "set", "--name", "emulator")
-        cls.subscriptions = cls.az(
+        # First, for a token once had is taken from az's cache, whatever the secret.
+        cls.refused = cls.login("wrong")
+        done = cls.login(os.environ["AZURE_CLIENT_SECRET"])
+        if done.returncode != 0:
+            raise AssertionError(f"az login failed: {done.stderr}")
+        cls.subscriptions = json.loads(done.stdout)
+
+    @classmethod
+    def login(cls, secret):
+        return cls.run_az(
             "login", "--service-principal",
             "--username", os.environ["AZURE_CLIENT_ID"],
-            "--password", os.environ["AZURE_CLIENT_SECRET"],
+            "--password", secret,
             "--tenant", os.environ["AZURE_TENANT_ID"],
         )
 
@@ -100,6 +108,27 @@ class AzureCli(unittest.TestCase):
             # The service has been seen to encode it twice.
             kubeconfig = base64.b64decode(kubeconfig)
         self.assertIn(b"certificate-authority-data", kubeconfig)
+
+    def test_a_wrong_secret_is_refused_in_entras_words(self):
+        self.assertNotEqual(self.refused.returncode, 0)
+        self.assertIn("AADSTS7000215", self.refused.stderr)
+
+    def test_arcproxy_uses_the_signed_in_az(self):
+        environment = {
+            name: value
+            for name, value in self.environment.items()
+            if name not in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+        }
+        token = os.environ["ARC_EMULATOR_SA_TOKEN"]
+        done = subprocess.run(
+            [
+                os.environ["ARCPROXY"], "-n", "edge-demo", "-g", "demo", "--token", token,
+                "--", "kubectl", "get", "pods", "-A", "-o", "name",
+            ],
+            env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"(?m)^pod/\S+$")
 
     def test_a_cluster_that_is_not_there_is_an_error(self):
         done = self.rest("get", CLUSTER + "-not")

@@ -5,10 +5,15 @@
 //   LISTENER_TOKEN   a token that allows listening there
 //   LISTENER_TARGET  host:port of kube-aad-proxy
 
+import dns from "node:dns";
 import { createRequire } from "node:module";
 import net from "node:net";
 
 const hyco = createRequire(import.meta.url)("hyco-ws");
+
+// Names under localhost are this machine (RFC 6761), which not every resolver knows.
+const lookup = dns.lookup;
+dns.lookup = (name, ...rest) => lookup(name.endsWith(".localhost") ? "localhost" : name, ...rest);
 
 const { LISTENER_URL, LISTENER_TOKEN, LISTENER_TARGET } = process.env;
 const [host, port] = LISTENER_TARGET.split(":");
