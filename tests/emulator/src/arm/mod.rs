@@ -100,7 +100,7 @@ impl Arm {
             clusters: fleet(names, &subscriptions[0].id),
             subscriptions,
             tenant: entra.tenant(),
-            relay_suffix: format!("localhost:{}", relay.address().port()),
+            relay_suffix: format!("servicebus.localhost:{}", relay.address().port()),
             names,
             faults,
             entra,
