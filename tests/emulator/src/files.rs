@@ -1,6 +1,8 @@
 //! The files that clients are pointed to: they last as long as the emulator runs.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -28,7 +30,10 @@ impl Files {
         authority: &Authority,
         apiserver: Option<&ApiServer>,
     ) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("arc-emulator-").tempdir()?;
+        let directory = tempfile::Builder::new()
+            .prefix("arc-emulator-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()?;
         let ca = directory.path().join("ca.pem");
         std::fs::write(&ca, authority.pem())?;
         let cloud = directory.path().join("cloud.json");

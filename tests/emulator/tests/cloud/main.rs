@@ -1,0 +1,9 @@
+//! Entra, ARM and the whole emulator, seen from outside over real TLS.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod apps;
+mod arm;
+mod client;
+mod discovery;
+mod lifecycle;
+mod people;
