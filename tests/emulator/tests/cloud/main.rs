@@ -4,6 +4,8 @@
 mod apps;
 mod arm;
 mod client;
+#[cfg(unix)]
+mod command;
 mod discovery;
 mod lifecycle;
 mod people;
