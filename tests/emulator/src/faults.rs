@@ -86,7 +86,7 @@ impl Faults {
     }
 
     /// Follows the faults: a part that waits for a fault to come or go awaits a change here.
-    pub fn subscribe(&self) -> watch::Receiver<FaultSet> {
+    pub fn watch(&self) -> watch::Receiver<FaultSet> {
         self.0.subscribe()
     }
 
