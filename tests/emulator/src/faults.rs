@@ -4,9 +4,10 @@
 //! change by flag, builder or control endpoint holds from the next action on. Faults that strike
 //! what is already open (dropping tunnels) are calls on the part itself.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// The settings of all faults; the default is none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -32,8 +33,8 @@ pub struct FaultSet {
     pub clock_offset_seconds: i64,
     /// Round-trip time that is added to every connection from outside, in milliseconds.
     pub rtt_ms: u64,
-    /// Bandwidth of each direction of each connection from outside, in bits per second; 0 is
-    /// without limit.
+    /// Bandwidth of each direction of the link that all connections from outside share, in bits
+    /// per second; 0 is without limit.
     pub bandwidth_bits: u64,
     /// kube-aad-proxy answers as for a caller in more than 200 groups.
     pub group_overage: bool,
@@ -55,25 +56,27 @@ pub struct ServiceFault {
 
 /// The faults in force.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<RwLock<FaultSet>>);
+pub struct Faults(Arc<watch::Sender<FaultSet>>);
 
 impl Faults {
     /// Starts with `set` in force.
     pub fn new(set: FaultSet) -> Self {
-        Self(Arc::new(RwLock::new(set)))
+        Self(Arc::new(watch::Sender::new(set)))
     }
 
     /// The faults in force now.
     pub fn now(&self) -> FaultSet {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.borrow().clone()
     }
 
     /// Changes the faults in force.
     pub fn update(&self, change: impl FnOnce(&mut FaultSet)) {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+        self.0.send_modify(change);
+    }
+
+    /// Follows the faults, for a part that has to act on a change while it waits.
+    pub fn watch(&self) -> watch::Receiver<FaultSet> {
+        self.0.subscribe()
     }
 
     /// The cloud's time, seconds since 1970.
