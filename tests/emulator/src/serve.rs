@@ -173,7 +173,7 @@ where
 {
     async fn serve(&self, tcp: TcpStream, peer: SocketAddr) -> io::Result<()> {
         tcp.set_nodelay(true)?;
-        let mut connection = Connection::new(peer);
+        let mut connection = Connection::new(peer, tcp.local_addr()?);
         let socket = Socket::new(tcp, &connection);
         let handshake = async {
             self.shaper.handshake().await;

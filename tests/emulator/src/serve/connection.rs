@@ -15,15 +15,18 @@ use tokio::net::TcpStream;
 pub struct Connection {
     /// The client's address.
     pub peer: SocketAddr,
+    /// The address that the client reached.
+    pub local: SocketAddr,
     /// The protocol that both sides agreed on in the TLS handshake.
     pub alpn: Option<Vec<u8>>,
     reset: Arc<AtomicBool>,
 }
 
 impl Connection {
-    pub(super) fn new(peer: SocketAddr) -> Self {
+    pub(super) fn new(peer: SocketAddr, local: SocketAddr) -> Self {
         Self {
             peer,
+            local,
             alpn: None,
             reset: Arc::default(),
         }
