@@ -100,7 +100,8 @@ impl Arm {
             clusters: fleet(names, &subscriptions[0].id),
             subscriptions,
             tenant: entra.tenant(),
-            relay_suffix: format!("localhost:{}", relay.address().port()),
+            // A wildcard certificate needs two labels after its star.
+            relay_suffix: format!("servicebus.localhost:{}", relay.address().port()),
             names,
             faults,
             entra,
