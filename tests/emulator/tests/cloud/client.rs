@@ -11,6 +11,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
+use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -23,6 +24,8 @@ use url::Url;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    /// The reason phrase, if it is not the status's usual one.
+    pub(crate) reason: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
@@ -52,10 +55,11 @@ pub(crate) async fn send(
         .await
         .unwrap();
     let host = url.host_str().unwrap().to_owned();
+    let authority = format!("{host}:{}", url.port().unwrap());
     let mut request = Request::builder()
         .method(method)
         .uri(&url[url::Position::BeforePath..])
-        .header("host", &host);
+        .header("host", &authority);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -88,6 +92,11 @@ where
     let (parts, body) = response;
     Answer {
         status: parts.status,
+        reason: parts
+            .extensions
+            .get::<ReasonPhrase>()
+            .map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned())
+            .unwrap_or_default(),
         headers: parts.headers,
         body: String::from_utf8(body.to_vec()).unwrap(),
     }
