@@ -19,7 +19,7 @@ pub(crate) struct Files {
     cloud: PathBuf,
     ca: PathBuf,
     kubeconfig: Option<PathBuf>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Files {
@@ -59,8 +59,15 @@ impl Files {
             cloud,
             ca,
             kubeconfig,
-            _directory: directory,
+            directory,
         })
+    }
+
+    /// Writes one file more.
+    pub(crate) fn add(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path)
     }
 
     /// The cloud file.

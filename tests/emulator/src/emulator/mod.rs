@@ -4,8 +4,11 @@ mod builder;
 mod error;
 mod parts;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
 pub use self::builder::Builder;
 pub use self::error::Error;
@@ -23,7 +26,7 @@ use crate::entra::{DemoApp, Entra};
 use crate::faults::Faults;
 use crate::files::Files;
 use crate::relay::Relay;
-use crate::tls::Authority;
+use crate::tls::{self, Authority};
 
 /// The cluster that works and that examples speak of.
 pub const DEMO_CLUSTER: &str = "edge-demo";
@@ -132,6 +135,32 @@ impl Emulator {
         self.files.ca()
     }
 
+    /// A certificate and its key, PEM in one file, that the demo app can sign in with. Each call
+    /// makes and registers a new one.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be made or written.
+    pub async fn client_certificate(&self) -> Result<PathBuf, Error> {
+        let pair = tokio::task::spawn_blocking(client_certificate)
+            .await
+            .map_err(io::Error::other)?;
+        let (certificate, key) = pair?;
+        self.entra()
+            .register_certificate(&self.client_id(), &certificate)?;
+        let both = format!("{key}{certificate}");
+        Ok(self.files.add("client.pem", &both)?)
+    }
+
+    /// A file with an identity token as a Kubernetes workload finds it, which the demo app accepts.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn federated_token_file(&self) -> io::Result<PathBuf> {
+        self.files.add("token", &self.entra().workload_token())
+    }
+
     /// The control endpoint, whose path is the only secret that it takes.
     pub fn control_url(&self) -> &str {
         self.control.url()
@@ -193,4 +222,11 @@ impl Emulator {
             .get(DEMO_CLUSTER)
             .expect("the demo cluster always has an agent")
     }
+}
+
+/// A self-signed certificate and its key, RSA as Entra wants it, both PEM.
+fn client_certificate() -> Result<(String, String), tls::Error> {
+    let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+    let certificate = CertificateParams::default().self_signed(&pair)?;
+    Ok((certificate.pem(), pair.serialize_pem()))
 }

@@ -10,12 +10,14 @@ use http::{Method, StatusCode};
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 use rsa::BoxedUint;
 use rsa::signature::Verifier as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 
 use crate::client::{Tenant, assert_refused, claims, send};
 
 const ARM_SCOPE: &str = "https://management.core.windows.net//.default";
-const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(crate) const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 fn server_scope() -> String {
     format!("{SERVER_APP}/.default")
@@ -189,28 +191,35 @@ async fn what_is_wrong_with_a_request_is_told_by_number() {
 }
 
 /// A certificate with its key.
-struct Signer {
+pub(crate) struct Signer {
     key: KeyPair,
     pem: String,
     sha1: String,
-    sha256: String,
+    pub(crate) sha256: String,
 }
 
 impl Signer {
     fn new() -> Self {
         let pair = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
         let certificate = CertificateParams::default().self_signed(&pair).unwrap();
+        Self::from_pem(&format!("{}{}", pair.serialize_pem(), certificate.pem()))
+    }
+
+    /// Reads a certificate and its key.
+    pub(crate) fn from_pem(pem: &str) -> Self {
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).unwrap();
         let hash =
-            |algorithm| BASE64_URL_SAFE_NO_PAD.encode(digest::digest(algorithm, certificate.der()));
+            |algorithm| BASE64_URL_SAFE_NO_PAD.encode(digest::digest(algorithm, &certificate));
         Self {
-            key: KeyPair::from_pkcs8(pair.serialized_der()).unwrap(),
-            pem: certificate.pem(),
+            key: KeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap(),
+            pem: pem.to_owned(),
             sha1: hash(&digest::SHA1_FOR_LEGACY_USE_ONLY),
             sha256: hash(&digest::SHA256),
         }
     }
 
-    fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
         let padding: &dyn RsaEncoding = match header["alg"].as_str().unwrap() {
             "PS256" => &RSA_PSS_SHA256,
             _ => &RSA_PKCS1_SHA256,

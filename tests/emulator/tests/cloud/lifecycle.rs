@@ -2,11 +2,29 @@
 
 use arc_emulator::emulator::{DEMO_CLUSTER, Emulator};
 use arc_emulator::faults::FaultSet;
+use arc_emulator::tls::provider;
 use http::{Method, StatusCode};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::client::{Answer, send};
+use crate::apps::{ASSERTION, Signer};
+use crate::client::{Answer, post, send};
+
+/// A client that trusts the emulator.
+fn tls_of(emulator: &Emulator) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(emulator.ca_pem().as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
 
 fn variable(emulator: &Emulator, name: &str) -> String {
     let env = emulator.env();
@@ -100,6 +118,39 @@ async fn the_same_seed_gives_the_same_ids_and_other_secrets() {
     assert_ne!(one.ca_pem(), two.ca_pem());
     one.stop().await;
     two.stop().await;
+}
+
+#[tokio::test]
+async fn the_demo_app_has_other_ways_to_sign_in_on_request() {
+    let emulator = Emulator::builder().start().await.unwrap();
+    let pem = std::fs::read_to_string(emulator.client_certificate().await.unwrap()).unwrap();
+    let signer = Signer::from_pem(&pem);
+    let tls = tls_of(&emulator);
+    let url = format!(
+        "{}/{}/oauth2/v2.0/token",
+        emulator.entra().url(),
+        emulator.tenant()
+    );
+    let id = emulator.client_id();
+    let now = emulator.faults().cloud_time();
+    let by_certificate = signer.sign(
+        &json!({ "alg": "PS256", "x5t#S256": signer.sha256 }),
+        &json!({ "iss": id, "sub": id, "aud": url, "nbf": now, "exp": now + 60 }),
+    );
+    let path = emulator.federated_token_file().unwrap();
+    let by_workload = std::fs::read_to_string(path).unwrap();
+    for assertion in [by_certificate, by_workload] {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", id.as_str()),
+            ("client_assertion_type", ASSERTION),
+            ("client_assertion", &assertion),
+            ("scope", "https://management.azure.com/.default"),
+        ];
+        let answer = post(&tls, &url, &form).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    }
+    emulator.stop().await;
 }
 
 #[tokio::test]
