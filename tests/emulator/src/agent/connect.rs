@@ -25,7 +25,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The namespace's host name on this machine, with the relay's port.
 pub(super) fn host(config: &AgentConfig) -> String {
-    format!("{}.localhost:{}", config.namespace, config.relay.port())
+    format!(
+        "{}.servicebus.localhost:{}",
+        config.namespace,
+        config.relay.port()
+    )
 }
 
 /// Opens `address`, a whole `wss://` address of the relay.
