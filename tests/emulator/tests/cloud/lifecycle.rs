@@ -1,5 +1,7 @@
 //! The whole emulator: that it starts complete, can be controlled, and leaves nothing behind.
 
+use std::time::Duration;
+
 use arc_emulator::emulator::{DEMO_CLUSTER, Emulator};
 use arc_emulator::faults::FaultSet;
 use arc_emulator::tls::provider;
@@ -106,6 +108,25 @@ fn stopping_leaves_no_task() {
         emulator.stop().await;
     });
     assert_eq!(runtime.metrics().num_alive_tasks(), 0);
+}
+
+#[test]
+fn dropping_ends_every_task_soon() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        drop(Emulator::builder().start().await.unwrap());
+        let ended = async {
+            while runtime.metrics().num_alive_tasks() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended)
+            .await
+            .expect("every task ends");
+    });
 }
 
 #[tokio::test]
