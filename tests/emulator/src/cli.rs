@@ -45,7 +45,7 @@ pub(crate) struct Settings {
     #[arg(long, global = true, value_name = "TIME", default_value = "0ms", value_parser = milliseconds)]
     rtt: u64,
 
-    /// Limit each direction to this, such as 100mbit or 1gbit
+    /// Limit each direction of the link to this, such as 100mbit or 1gbit
     #[arg(long, global = true, value_name = "RATE", value_parser = bits_per_second)]
     bandwidth: Option<u64>,
 

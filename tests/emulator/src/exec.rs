@@ -1,7 +1,7 @@
 //! `arc-emulator exec`: one command with everything set.
 
-use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
@@ -9,6 +9,10 @@ use arc_emulator::emulator::Emulator;
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The statuses by which shells say that a command was not found, or is none.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
 
 /// Runs `command` to its end and gives the status to exit with: its own, or 128 and the number of
 /// the signal that ended it.
@@ -18,15 +22,15 @@ pub(crate) async fn run(emulator: &Emulator, command: &[OsString]) -> io::Result
     };
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
-    let mut child = Command::new(program)
+    let spawned = Command::new(program)
         .args(arguments)
         .envs(emulator.env())
         .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| {
-            let program = program.display();
-            io::Error::new(error.kind(), format!("cannot run {program}: {error}"))
-        })?;
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return not_run(program, &error),
+    };
     loop {
         tokio::select! {
             ended = child.wait() => return ended.map(status),
@@ -39,6 +43,15 @@ pub(crate) async fn run(emulator: &Emulator, command: &[OsString]) -> io::Result
             _ = terminations.recv() => forward(&child, Signal::TERM),
         }
     }
+}
+
+fn not_run(program: &OsStr, error: &io::Error) -> io::Result<u8> {
+    let program = program.display();
+    writeln!(io::stderr().lock(), "error: cannot run {program}: {error}")?;
+    Ok(match error.kind() {
+        io::ErrorKind::NotFound => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    })
 }
 
 /// Whether a terminal sends its signals to this process group, and so to the command, too.

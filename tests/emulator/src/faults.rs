@@ -35,8 +35,8 @@ pub struct FaultSet {
     pub clock_offset_seconds: i64,
     /// Round-trip time that is added to every connection from outside, in milliseconds.
     pub rtt_ms: u64,
-    /// Bandwidth of each direction of each connection from outside, in bits per second; 0 is
-    /// without limit.
+    /// Bandwidth of each direction of the link that all connections from outside share, in bits
+    /// per second; 0 is without limit.
     pub bandwidth_bits: u64,
     /// kube-aad-proxy answers as for a caller in more than 200 groups.
     pub group_overage: bool,
@@ -85,8 +85,8 @@ impl Faults {
         self.0.send_modify(change);
     }
 
-    /// Follows the faults: a part that waits for a fault to come or go awaits a change here.
-    pub fn subscribe(&self) -> watch::Receiver<FaultSet> {
+    /// Follows the faults, for a part that has to act on a change while it waits.
+    pub fn watch(&self) -> watch::Receiver<FaultSet> {
         self.0.subscribe()
     }
 

@@ -1,6 +1,8 @@
 //! The files that clients are pointed to: they last as long as the emulator runs.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -17,7 +19,7 @@ pub(crate) struct Files {
     cloud: PathBuf,
     ca: PathBuf,
     kubeconfig: Option<PathBuf>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Files {
@@ -28,7 +30,10 @@ impl Files {
         authority: &Authority,
         apiserver: Option<&ApiServer>,
     ) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("arc-emulator-").tempdir()?;
+        let directory = tempfile::Builder::new()
+            .prefix("arc-emulator-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()?;
         let ca = directory.path().join("ca.pem");
         std::fs::write(&ca, authority.pem())?;
         let cloud = directory.path().join("cloud.json");
@@ -54,8 +59,15 @@ impl Files {
             cloud,
             ca,
             kubeconfig,
-            _directory: directory,
+            directory,
         })
+    }
+
+    /// Writes one file more.
+    pub(crate) fn add(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path)
     }
 
     /// The cloud file.

@@ -4,6 +4,7 @@ mod cli;
 mod exec;
 mod serve_command;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use arc_emulator::emulator::{Builder, Emulator};
@@ -21,7 +22,8 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            tracing::error!("{error}");
+            // Where standard error is closed, there is nobody left to tell.
+            let _ = writeln!(std::io::stderr().lock(), "error: {error}");
             ExitCode::FAILURE
         }
     }

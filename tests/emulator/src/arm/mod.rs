@@ -100,6 +100,7 @@ impl Arm {
             clusters: fleet(names, &subscriptions[0].id),
             subscriptions,
             tenant: entra.tenant(),
+            // A wildcard certificate needs two labels after its star.
             relay_suffix: format!("servicebus.localhost:{}", relay.address().port()),
             names,
             faults,

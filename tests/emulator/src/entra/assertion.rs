@@ -47,11 +47,14 @@ pub(super) fn authenticate(
                 None => return Err(refusals::missing("client_assertion_type")),
             }
             let jws = Jws::parse(assertion).ok_or_else(refusals::not_an_assertion)?;
-            let own = jws.claim("iss") == Some(app.client_id.as_str());
-            if own || jws.header.get("x5t").is_some() || jws.header.get("x5t#S256").is_some() {
-                check_certificate(app, &jws, audiences, now)?;
-            } else {
+            // An app that vouches for itself names itself as the issuer; other issuers are URLs.
+            if jws
+                .claim("iss")
+                .is_some_and(|issuer| issuer.contains("://"))
+            {
                 check_federated(app, &jws, now)?;
+            } else {
+                check_certificate(app, &jws, audiences, now)?;
             }
             Ok(Proof::Assertion)
         }

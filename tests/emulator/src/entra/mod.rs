@@ -20,12 +20,13 @@ mod pages;
 mod refusals;
 mod routes;
 mod scope;
+mod state;
 mod token;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
 use rsa::PublicKey;
 use serde::Serialize;
@@ -35,10 +36,11 @@ pub use self::grants::Revocation;
 pub use self::keys::Keys;
 
 use self::certificate::Certificate;
-use self::directory::{App, Directory};
-use self::grants::{Grants, Verdict};
+use self::directory::Directory;
+use self::grants::Verdict;
+use self::state::State;
 use crate::faults::Faults;
-use crate::names::{Names, random_hex};
+use crate::names::Names;
 use crate::serve::Service;
 use crate::shape::Shaper;
 use crate::tls::{self, Authority, loopback_names};
@@ -128,16 +130,8 @@ impl Entra {
             shaper,
             names,
         } = config;
-        let state = Arc::new(State {
-            keys: Arc::new(Keys::generate().await?),
-            faults,
-            directory: RwLock::new(Directory::demo(names)),
-            grants: Mutex::default(),
-            seen: Mutex::default(),
-            url: OnceLock::new(),
-            person: Mutex::default(),
-            ci_token: random_hex::<16>(),
-        });
+        let keys = Arc::new(Keys::generate().await?);
+        let state = Arc::new(State::new(keys, faults, Directory::demo(names)));
         let names = loopback_names();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let tls = authority
@@ -152,7 +146,7 @@ impl Entra {
         )
         .await?;
         let url = format!("https://localhost:{}", service.address().port());
-        state.url.get_or_init(|| url);
+        state.set_url(url);
         ci::register(&state);
         Ok(Self { state, service })
     }
@@ -229,18 +223,13 @@ impl Entra {
 
     /// Makes tokens for `resource`, too.
     pub fn add_resource(&self, resource: &str) {
-        self.state
-            .directory
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .resources
-            .push(resource.to_owned());
+        self.state.add_resource(resource);
     }
 
     /// Seats a person at the browser, who picks `upn` whenever the authorize page is shown, or
     /// nobody: the page then waits for a choice.
     pub fn seat(&self, upn: Option<&str>) {
-        *lock(&self.state.person) = upn.map(str::to_owned);
+        self.state.seat(upn);
     }
 
     /// Approves the sign-in of `user_code` as `upn`; whether one waits under that code.
@@ -286,80 +275,11 @@ impl Entra {
 
     /// What happened so far.
     pub fn seen(&self) -> EntraSeen {
-        lock(&self.state.seen).clone()
+        self.state.seen()
     }
 
     /// Stops it.
     pub async fn stop(&self) {
         self.service.stop().await;
     }
-}
-
-/// What the endpoints share.
-#[derive(Debug)]
-struct State {
-    keys: Arc<Keys>,
-    faults: Faults,
-    directory: RwLock<Directory>,
-    grants: Mutex<Grants>,
-    seen: Mutex<EntraSeen>,
-    url: OnceLock<String>,
-    person: Mutex<Option<String>>,
-    ci_token: String,
-}
-
-impl State {
-    /// Its own address; empty until it listens.
-    fn url(&self) -> &str {
-        self.url.get().map_or("", String::as_str)
-    }
-
-    fn directory(&self) -> RwLockReadGuard<'_, Directory> {
-        self.directory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn grants(&self) -> MutexGuard<'_, Grants> {
-        lock(&self.grants)
-    }
-
-    fn person(&self) -> Option<String> {
-        lock(&self.person).clone()
-    }
-
-    fn count(&self, change: impl FnOnce(&mut EntraSeen)) {
-        change(&mut lock(&self.seen));
-    }
-
-    fn change_app(&self, client_id: &str, change: impl FnOnce(&mut App)) -> bool {
-        let mut directory = self
-            .directory
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let app = directory
-            .apps
-            .iter_mut()
-            .find(|app| app.client_id.eq_ignore_ascii_case(client_id));
-        let found = app.is_some();
-        if let Some(app) = app {
-            change(app);
-        }
-        found
-    }
-
-    /// The addresses that an assertion sent to `tenant` may be meant for.
-    fn assertion_audiences(&self, tenant: &str, id: &str) -> Vec<String> {
-        let mut audiences = Vec::new();
-        for name in [tenant, id] {
-            for path in ["oauth2/v2.0/token", "v2.0", "oauth2/token"] {
-                audiences.push(format!("{}/{name}/{path}", self.url()));
-            }
-        }
-        audiences
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
