@@ -10,6 +10,8 @@ mod error;
 mod far_side;
 mod open;
 mod pool;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 use std::sync::Arc;
