@@ -44,6 +44,8 @@ impl Http2 {
     fn builder(self) -> auto::Builder<TokioExecutor> {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         let mut http2 = builder.http2();
+        // As Go's servers have it: some people's tokens do not fit into hyper's 16 KiB.
+        http2.max_header_list_size(1 << 20);
         if let Some(window) = self.stream_window {
             http2.initial_stream_window_size(window);
         }

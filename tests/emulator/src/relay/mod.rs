@@ -6,6 +6,7 @@
 //! requests, which cluster connect does not use, are left out.
 
 mod address;
+mod certificates;
 mod counters;
 mod listener;
 mod refusal;
@@ -132,14 +133,10 @@ impl Relay {
 
     async fn serve(
         shared: &Arc<Shared>,
-        authority: &tls::Authority,
+        authority: &Arc<tls::Authority>,
         shaper: Shaper,
     ) -> io::Result<Service> {
-        let mut names = tls::loopback_names();
-        names.push("*.servicebus.localhost".to_owned());
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let tls = authority
-            .server_config(&names, &["http/1.1"])
+        let tls = certificates::server_config(Arc::clone(authority), &["http/1.1"])
             .map_err(io::Error::other)?;
         let shared = Arc::clone(shared);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

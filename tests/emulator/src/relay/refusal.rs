@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         let reason = response.extensions().get::<ReasonPhrase>();
         let reason = reason.map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
-        assert!(reason.is_some_and(|reason| reason.starts_with("no  Injected: yes  TrackingId:")));
+        assert!(reason.is_some_and(|reason| reason.starts_with("no  Injected: yes   TrackingId:")));
     }
 
     #[test]

@@ -145,18 +145,21 @@ async fn finish(end: End, sender: Leg, listener: Leg, cuts: &mut watch::Receiver
                 );
             };
             // A tunnel that is silent can still be cut.
-            tokio::select! {
-                () = swallowing => {}
-                cut = async {
-                    loop {
-                        match next_cut(cuts).await {
-                            Cut::BlackHole => {}
-                            cut => return cut,
+            let cutting = async {
+                loop {
+                    match next_cut(cuts).await {
+                        Cut::BlackHole => {}
+                        Cut::Close(_) => return,
+                        // Said before the sockets are dropped with the other branch.
+                        Cut::Reset => {
+                            return connections.iter().for_each(Connection::reset_on_drop);
                         }
                     }
-                } => if cut == Cut::Reset {
-                    connections.iter().for_each(Connection::reset_on_drop);
-                },
+                }
+            };
+            tokio::select! {
+                () = swallowing => {}
+                () = cutting => {}
             }
         }
         End::Stopped => {}
