@@ -119,11 +119,11 @@ impl Reader {
                 Source::Pipe(chunks) => chunks.recv().await?,
                 Source::Nothing => return None,
                 Source::Zeros => {
-                    tokio::task::consume_budget().await;
+                    tokio::task::yield_now().await;
                     Bytes::from_static(&[0; CHUNK])
                 }
                 Source::Noise(state) => {
-                    tokio::task::consume_budget().await;
+                    tokio::task::yield_now().await;
                     noise(state)
                 }
             };

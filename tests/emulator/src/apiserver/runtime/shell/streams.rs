@@ -87,7 +87,7 @@ impl Output {
             Self::File { files, path } => Ok(files.append(path, &bytes.into())?),
             Self::Null => {
                 // A command that writes nowhere must still let others run.
-                tokio::task::consume_budget().await;
+                tokio::task::yield_now().await;
                 Ok(())
             }
         }
