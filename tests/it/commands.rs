@@ -11,17 +11,42 @@ const RUN: [&str; 5] = ["-n", "edge-demo", "-g", "demo", "--"];
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_reaches_the_cluster_and_has_stdout_to_itself() {
     let world = World::new().await;
-    let ran = world.run(&[&RUN[..], &["kubectl", "get", "pods", "-n", "demo", "-o", "name"]].concat()).await;
-    let direct = Ran::of(&mut world.direct(&["get", "pods", "-n", "demo", "-o", "name"])).await.ok();
+    let ran = world
+        .run(
+            &[
+                &RUN[..],
+                &["kubectl", "get", "pods", "-n", "demo", "-o", "name"],
+            ]
+            .concat(),
+        )
+        .await;
+    let direct = Ran::of(&mut world.direct(&["get", "pods", "-n", "demo", "-o", "name"]))
+        .await
+        .ok();
     assert_eq!(ran.ok(), direct);
-    assert!(!world.kubeconfig().exists(), "the user's kubeconfig stays untouched");
+    assert!(
+        !world.kubeconfig().exists(),
+        "the user's kubeconfig stays untouched"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_exit_code_passes_through() {
     let world = World::new().await;
-    assert_eq!(world.run(&[&RUN[..], &["sh", "-c", "exit 42"]].concat()).await.code, Some(42));
-    assert_eq!(world.run(&[&RUN[..], &["sh", "-c", "kill -9 $$"]].concat()).await.code, Some(137));
+    assert_eq!(
+        world
+            .run(&[&RUN[..], &["sh", "-c", "exit 42"]].concat())
+            .await
+            .code,
+        Some(42)
+    );
+    assert_eq!(
+        world
+            .run(&[&RUN[..], &["sh", "-c", "kill -9 $$"]].concat())
+            .await
+            .code,
+        Some(137)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +60,11 @@ async fn its_kubeconfig_is_private_and_gone_afterwards() {
     let (mode, file) = printed.trim().split_once('\n').unwrap();
     assert_eq!(mode, "600");
     assert!(file.starts_with(temporary.to_str().unwrap()));
-    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "nothing stays behind");
+    assert_eq!(
+        std::fs::read_dir(&temporary).unwrap().count(),
+        0,
+        "nothing stays behind"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,8 +77,17 @@ async fn signals_are_passed_on() {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("up"));
         let pid = child.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-        let status = tokio::time::timeout(crate::harness::DEADLINE, child.wait()).await.unwrap().unwrap();
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-s", signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let status = tokio::time::timeout(crate::harness::DEADLINE, child.wait())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(status.code(), Some(code), "{signal}");
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long anything may take before the test is taken for hung.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// An emulator and a home folder of the test's own.
 pub(crate) struct World {
@@ -28,7 +28,10 @@ impl World {
 
     pub(crate) async fn with(builder: Builder) -> Self {
         let emulator = builder.start().await.unwrap();
-        Self { emulator, home: tempfile::tempdir().unwrap() }
+        Self {
+            emulator,
+            home: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub(crate) fn home(&self) -> &Path {
@@ -46,7 +49,11 @@ impl World {
 
     pub(crate) fn service_account_token(&self) -> String {
         let environment = self.emulator.env();
-        environment.into_iter().find(|(name, _)| name == "ARC_EMULATOR_SA_TOKEN").unwrap().1
+        environment
+            .into_iter()
+            .find(|(name, _)| name == "ARC_EMULATOR_SA_TOKEN")
+            .unwrap()
+            .1
     }
 
     /// A command that sees the emulator's environment and this home, and nothing of the caller's
@@ -58,6 +65,8 @@ impl World {
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", self.home())
             .envs(self.emulator.env())
+            // Tests run side by side: none may take az's port.
+            .env("ARCPROXY_PORT", "0")
             .current_dir(self.home())
             .stdin(Stdio::null())
             .kill_on_drop(true);
@@ -77,7 +86,7 @@ impl World {
 
     /// Starts arcproxy for `edge-demo` and waits until it says that kubectl may begin.
     pub(crate) async fn proxy(&self, arguments: &[&str]) -> Proxy {
-        let all = [&["-n", "edge-demo", "-g", "demo", "--port", "0"], arguments].concat();
+        let all = [&["-n", "edge-demo", "-g", "demo"], arguments].concat();
         Proxy::start(self.arcproxy(&all)).await
     }
 
@@ -113,16 +122,32 @@ impl Ran {
     /// Asserts success and gives stdout.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
-        assert_eq!(self.code, Some(0), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(0),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
         self.stdout
     }
 
     /// Asserts that arcproxy failed with `code`, said each of `words`, and gave a hint.
     #[track_caller]
     pub(crate) fn failed(self, code: i32, words: &[&str]) -> Self {
-        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
         for word in words.iter().chain(&["error: ", "\n\nhint: "]) {
-            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
+            assert!(
+                self.stderr.contains(word),
+                "{word:?} is not in: {}",
+                self.stderr
+            );
         }
         self
     }
@@ -149,7 +174,11 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut errors = child.stderr.take().unwrap();
         let stderr = tokio::spawn(async move {
             let mut text = String::new();
@@ -157,8 +186,17 @@ impl Proxy {
             text
         });
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut proxy = Self { child, stdout, stderr, lines: Vec::new() };
-        while proxy.lines.last().is_none_or(|line| !line.starts_with("Press Ctrl+C")) {
+        let mut proxy = Self {
+            child,
+            stdout,
+            stderr,
+            lines: Vec::new(),
+        };
+        while proxy
+            .lines
+            .last()
+            .is_none_or(|line| !line.starts_with("Press Ctrl+C"))
+        {
             let Some(line) = proxy.line().await else {
                 panic!("arcproxy ended: {}", proxy.stderr.await.unwrap());
             };
@@ -170,24 +208,35 @@ impl Proxy {
     /// The next line of stdout; `None` at its end.
     pub(crate) async fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        let read = timeout(DEADLINE, self.stdout.read_line(&mut line)).await.expect("a line in time");
+        let read = timeout(DEADLINE, self.stdout.read_line(&mut line))
+            .await
+            .expect("a line in time");
         (read.unwrap() > 0).then(|| line.trim_end().to_owned())
     }
 
     pub(crate) fn port(&self) -> u16 {
-        let line = self.lines.iter().find(|line| line.starts_with("Proxy is listening on port"));
+        let line = self
+            .lines
+            .iter()
+            .find(|line| line.starts_with("Proxy is listening on port"));
         line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
     }
 
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
-        let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
     /// Waits for its end; gives its exit code and stderr.
     pub(crate) async fn ended(mut self) -> (Option<i32>, String) {
-        let status = timeout(DEADLINE, self.child.wait()).await.expect("it ends in time").unwrap();
+        let status = timeout(DEADLINE, self.child.wait())
+            .await
+            .expect("it ends in time")
+            .unwrap();
         (status.code(), self.stderr.await.unwrap())
     }
 }

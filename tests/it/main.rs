@@ -9,7 +9,7 @@ mod commands;
 mod golden;
 mod harness;
 mod kube_client;
-mod kubectl;
 mod kubeconfig;
+mod kubectl;
 mod output;
 mod refresh;

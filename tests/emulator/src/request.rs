@@ -52,7 +52,9 @@ pub(crate) fn header_value(text: &str) -> HeaderValue {
 
 /// The `Date` header of a cloud whose clock says `now`, seconds since 1970.
 pub(crate) fn date(now: u64) -> HeaderValue {
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(now);
+    // HTTP's years have four digits.
+    const LAST: u64 = 253_402_300_799;
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(now.min(LAST));
     header_value(&httpdate::fmt_http_date(time))
 }
 

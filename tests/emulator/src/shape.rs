@@ -281,7 +281,7 @@ mod tests {
         let mut server = shaper.shape(server);
         let mut accepted = 0;
         while let Ok(written) =
-            tokio::time::timeout(Duration::from_secs(60), server.write(&[0; 8192])).await
+            tokio::time::timeout(Duration::from_mins(1), server.write(&[0; 8192])).await
         {
             accepted += written.unwrap();
         }

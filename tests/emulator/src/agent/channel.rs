@@ -135,8 +135,8 @@ impl Listener {
             .and_then(|end| end.parse::<u64>().ok())
             .unwrap_or(u64::MAX);
         let left = end.saturating_sub(self.config.faults.cloud_time());
-        // A token without an end in sight is renewed daily.
-        let wait = Duration::from_secs(left.min(24 * 60 * 60)) * 4 / 5;
+        // The second that has begun may be over. A token without an end in sight is renewed daily.
+        let wait = Duration::from_secs(left.saturating_sub(1).min(24 * 60 * 60)) * 4 / 5;
         Instant::now() + wait.max(Duration::from_secs(1))
     }
 

@@ -58,7 +58,7 @@ pub(super) fn list(
 fn hybrid_connection(state: &State, cluster: &Cluster, version: &str) -> Value {
     let now = state.faults.cloud_time();
     let lifetime = state.faults.now().relay_token_seconds;
-    let expires = now + lifetime.unwrap_or(RELAY_TOKEN_SECONDS);
+    let expires = now.saturating_add(lifetime.unwrap_or(RELAY_TOKEN_SECONDS));
     let path = format!("{}/{}", cluster.listener_path, state.next_connection(now));
     let relay = if cluster.condition == Condition::Nowhere {
         "azgnrelay-nowhere-l1"

@@ -108,9 +108,9 @@ impl Cluster {
     pub(super) fn resource(&self, names: Names, tenant: &str, now: u64) -> Value {
         const DAY: u64 = 86_400;
         let (status, heard) = match self.condition {
-            Condition::Offline => ("Offline", now - 3 * DAY),
-            Condition::Expired => ("Expired", now - 120 * DAY),
-            _ => ("Connected", now - 60),
+            Condition::Offline => ("Offline", now.saturating_sub(3 * DAY)),
+            Condition::Expired => ("Expired", now.saturating_sub(120 * DAY)),
+            _ => ("Connected", now.saturating_sub(60)),
         };
         let private = self.condition == Condition::Private;
         let mut properties = json!({

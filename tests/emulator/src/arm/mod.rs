@@ -228,7 +228,8 @@ impl State {
     fn next_connection(&self, now: u64) -> u64 {
         const PER_SECOND: u64 = 1_000_000_000;
         let count = self.connections.fetch_add(1, Ordering::Relaxed);
-        now * PER_SECOND + count % PER_SECOND
+        now.wrapping_mul(PER_SECOND)
+            .wrapping_add(count % PER_SECOND)
     }
 
     fn count(&self, operation: &str, status: u16) {

@@ -138,7 +138,7 @@ fn check_times(jws: &Jws<'_>, now: u64) -> Result<(), Aadsts> {
         .seconds("exp")
         .ok_or_else(refusals::assertion_without_expiry)?;
     let from = jws.seconds("nbf").or(jws.seconds("iat")).unwrap_or(0);
-    if from > now + SKEW || until + SKEW < now {
+    if from > now + SKEW || until.saturating_add(SKEW) < now {
         return Err(refusals::assertion_not_in_time(now, from, until));
     }
     Ok(())

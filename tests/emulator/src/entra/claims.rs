@@ -30,7 +30,7 @@ impl Issue<'_> {
             "iss": issuer(self.tenant),
             "iat": self.now,
             "nbf": self.now,
-            "exp": self.now + self.lifetime,
+            "exp": self.now.saturating_add(self.lifetime),
             "aio": random_hex::<12>(),
             "appid": self.app.client_id,
             "appidacr": match self.proof {
@@ -76,7 +76,7 @@ impl Issue<'_> {
             "iss": format!("{}/{}/v2.0", self.authority, self.tenant),
             "iat": self.now,
             "nbf": self.now,
-            "exp": self.now + self.lifetime,
+            "exp": self.now.saturating_add(self.lifetime),
             "name": user.name,
             "oid": user.object_id,
             "preferred_username": user.upn,

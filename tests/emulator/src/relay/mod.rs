@@ -65,7 +65,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             rendezvous: Duration::from_secs(30),
-            idle: Duration::from_secs(120),
+            idle: Duration::from_mins(2),
         }
     }
 }

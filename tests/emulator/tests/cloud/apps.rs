@@ -298,6 +298,10 @@ async fn a_registered_certificate_signs_in() {
     let answer = with_assertion(&tenant, &signer.sign(&classic, &late)).await;
     assert_refused(&answer, "invalid_client", 700_024);
 
+    let forever = with("exp", json!(u64::MAX));
+    let answer = with_assertion(&tenant, &signer.sign(&classic, &forever)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+
     let early = with("nbf", json!(now + 3_600));
     let answer = with_assertion(&tenant, &signer.sign(&classic, &early)).await;
     assert_refused(&answer, "invalid_client", 700_024);

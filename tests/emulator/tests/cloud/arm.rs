@@ -626,3 +626,27 @@ async fn ids_of_the_caller_come_back_and_the_clock_is_the_clouds() {
     assert!((1_000..1_100).contains(&behind.as_secs()), "{behind:?}");
     cloud.stop().await;
 }
+
+#[tokio::test]
+async fn no_clock_and_no_lifetime_is_too_far_off() {
+    let cloud = Cloud::start().await;
+    for (offset, seconds) in [(i64::MIN, u64::MAX), (i64::MAX, u64::MAX), (i64::MAX, 0)] {
+        cloud.faults.update(|set| {
+            set.clock_offset_seconds = offset;
+            set.access_token_seconds = Some(seconds);
+            set.relay_token_seconds = Some(seconds);
+        });
+        let token = cloud.token_of(DemoApp::Demo, SCOPE).await;
+        let expected = if seconds == 0 {
+            StatusCode::UNAUTHORIZED
+        } else {
+            StatusCode::OK
+        };
+        let path = format!("{}?{VERSION}", cloud.cluster("edge-expired"));
+        let cluster = cloud.ask(&token, Method::GET, &path, "").await;
+        assert_eq!(cluster.status, expected, "{offset}");
+        let credentials = cloud.credentials_as(&token, "edge-demo").await;
+        assert_eq!(credentials.status, expected, "{offset}");
+    }
+    cloud.stop().await;
+}

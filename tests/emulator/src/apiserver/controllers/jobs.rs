@@ -1,0 +1,64 @@
+//! Jobs: pods that run to their end.
+
+use serde_json::{Value, json};
+
+use super::super::Server;
+use super::super::{clock, value};
+use super::{events, pods};
+
+pub(super) fn step(server: &Server) {
+    for job in server.store.all("jobs", None) {
+        let complete = value::has(&job, "/status/completionTime");
+        if !complete && !value::flag(&job, "/spec/suspend") {
+            work(server, &job);
+        }
+    }
+}
+
+fn work(server: &Server, job: &Value) {
+    let owned = pods::of(server, job);
+    let count = |phase: &str| {
+        owned.iter().filter(|pod| value::text(pod, "/status/phase") == phase).count()
+    };
+    let succeeded = count("Succeeded");
+    let active = count("Running") + count("Pending");
+    let wanted = usize::try_from(value::int(job, "/spec/completions")).unwrap_or(1);
+    let at_once = usize::try_from(value::int(job, "/spec/parallelism")).unwrap_or(1);
+    let missing = wanted.saturating_sub(succeeded + active).min(at_once.saturating_sub(active));
+    for _ in 0..missing {
+        let name = format!("{}-{}", value::name(job), server.store.suffix());
+        pods::make(server, job, &name, |_| {});
+        let message = format!("Created pod: {name}");
+        events::leave(server, job, "job-controller", "SuccessfulCreate", &message);
+    }
+    let now = clock::stamp(server.store.now());
+    let started = match value::text(job, "/status/startTime") {
+        "" => now.clone(),
+        started => started.to_owned(),
+    };
+    let mut status = json!({
+        "startTime": started,
+        "ready": count("Running"),
+        "terminating": 0,
+        "uncountedTerminatedPods": {},
+    });
+    if active + missing > 0 {
+        status["active"] = json!(active + missing);
+    }
+    if succeeded > 0 {
+        status["succeeded"] = json!(succeeded);
+    }
+    if succeeded >= wanted {
+        let reached = ("CompletionsReached", "Reached expected number of succeeded pods");
+        let condition = |kind: &str| {
+            let mut condition = pods::condition(server, job, kind, true, reached.0, reached.1);
+            value::remove(&mut condition, &["lastUpdateTime"]);
+            condition["lastProbeTime"] = json!(now);
+            condition
+        };
+        status["conditions"] = json!([condition("SuccessCriteriaMet"), condition("Complete")]);
+        status["completionTime"] = json!(now);
+        events::leave(server, job, "job-controller", "Completed", "Job completed");
+    }
+    pods::set_status(server, "jobs", job, &status);
+}
