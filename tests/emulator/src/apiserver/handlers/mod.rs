@@ -23,7 +23,7 @@ use super::auth::{self, User};
 use super::authz::{self, Access};
 use super::request::{Query, Target};
 use super::status::{Result, Status};
-use super::{discovery, openapi};
+use super::{discovery, openapi, protobuf};
 use crate::http::{Body, full, json as json_answer};
 
 /// The largest body of a write, as on the real server.
@@ -195,15 +195,18 @@ impl Call {
             .map_or("application/json", str::trim)
     }
 
-    /// Reads a body of JSON or YAML.
+    /// Reads a body of JSON, YAML or protobuf.
     fn object(&self, body: &[u8]) -> Result<Value> {
         match self.media_type() {
             "application/json" | "" | "*/*" => serde_json::from_slice(body)
                 .map_err(|error| Status::bad_request(format!("error decoding the body: {error}"))),
             "application/yaml" | "application/apply-patch+yaml" => yaml(body),
+            "application/vnd.kubernetes.protobuf" => protobuf::read(body).map_err(|why| {
+                Status::bad_request(format!("error decoding the body: {why}"))
+            }),
             other => Err(Status::unsupported_media_type(
                 other,
-                "application/json, application/yaml",
+                "application/json, application/yaml, application/vnd.kubernetes.protobuf",
             )),
         }
     }
