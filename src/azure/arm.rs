@@ -180,8 +180,11 @@ impl Arm {
                 Error::new(Code::ArmUnreachable, "cannot reach Azure Resource Manager")
                     .caused_by(&error)
             })?;
-            let id = answer.headers.get("x-ms-correlation-request-id");
-            tracing::debug!(%method, path = url.path(), status = answer.status.as_u16(), correlation = ?id, "ARM answered");
+            let id = answer
+                .headers
+                .get("x-ms-correlation-request-id")
+                .and_then(|value| value.to_str().ok());
+            tracing::debug!(%method, path = url.path(), status = answer.status.as_u16(), correlation = id, "ARM answered");
             let busy = matches!(
                 answer.status,
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE

@@ -201,9 +201,8 @@ impl Call {
             "application/json" | "" | "*/*" => serde_json::from_slice(body)
                 .map_err(|error| Status::bad_request(format!("error decoding the body: {error}"))),
             "application/yaml" | "application/apply-patch+yaml" => yaml(body),
-            "application/vnd.kubernetes.protobuf" => protobuf::read(body).map_err(|why| {
-                Status::bad_request(format!("error decoding the body: {why}"))
-            }),
+            "application/vnd.kubernetes.protobuf" => protobuf::read(body)
+                .map_err(|why| Status::bad_request(format!("error decoding the body: {why}"))),
             other => Err(Status::unsupported_media_type(
                 other,
                 "application/json, application/yaml, application/vnd.kubernetes.protobuf",

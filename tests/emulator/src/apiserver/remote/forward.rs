@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use bytes::BytesMut;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +43,24 @@ impl Target {
             runtime: Arc::downgrade(runtime),
             stopped,
         }
+    }
+
+    /// Completes when the pod has stopped.
+    pub(super) async fn stopped(&self) {
+        self.stopped.cancelled().await;
+    }
+
+    /// Connects to a port of the pod.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says of a port that it cannot connect to.
+    pub(super) fn connect(&self, port: u16) -> Result<DuplexStream, String> {
+        let connected = match self.runtime.upgrade() {
+            Some(runtime) => runtime.connect(&self.pod.uid, port),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        connected.map_err(|error| self.words(port, &error))
     }
 
     /// What containerd says of a port that it cannot connect to.
@@ -165,12 +183,8 @@ async fn forward(
     mut error: Sending,
     (receiving, sending): (Receiving, Sending),
 ) {
-    let connected = match target.runtime.upgrade() {
-        Some(runtime) => runtime.connect(&target.pod.uid, port),
-        None => Err(io::ErrorKind::NotFound.into()),
-    };
     // A client that is gone ends the session; there is nothing to tell it here.
-    let _ = match connected {
+    let _ = match target.connect(port) {
         Ok(stream) => {
             let (reader, writer) = tokio::io::split(stream);
             let (up, down) = (upload(receiving, writer), download(reader, sending));
@@ -178,8 +192,7 @@ async fn forward(
             let _ = futures_util::try_join!(up, down);
             Ok(())
         }
-        Err(refused) => {
-            let words = target.words(port, &refused);
+        Err(words) => {
             let told = error.send(words.into()).await;
             told.and(sending.finish().await)
         }

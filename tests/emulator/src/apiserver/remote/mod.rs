@@ -1,13 +1,14 @@
 //! `exec`, `attach` and `port-forward`: a connection upgraded to streams.
 //!
 //! exec and attach speak the channel protocols over WebSocket and the stream protocols over
-//! SPDY/3.1; port-forward speaks SPDY/3.1, plain or inside a WebSocket. Refusals before the
+//! SPDY/3.1; port-forward speaks SPDY/3.1, plain or inside a WebSocket, and channels. Refusals before the
 //! upgrade are those of an apiserver in front of a kubelet. A session ends with its client, with
 //! what it serves, or with the pod.
 
 mod channels;
 mod forward;
 mod options;
+mod port_channels;
 mod session;
 mod spdy;
 mod status;
@@ -60,8 +61,12 @@ pub async fn serve(
         );
     };
     if kind == Remote::PortForward {
-        return if websocket {
+        let tunnelled =
+            options::has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, tunnel::PROTOCOL);
+        return if websocket && tunnelled {
             tunnel::serve(request, pod, &runtime)
+        } else if websocket {
+            port_channels::serve(request, pod, &runtime)
         } else {
             forward::serve(request, pod, &runtime)
         };

@@ -14,7 +14,7 @@ use super::upgrade::{Socket, subprotocol, websocket};
 use crate::apiserver::runtime::{PodRef, Runtime};
 use crate::http::Body;
 
-const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
+pub(super) const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
 
 /// What waits in the tunnel in each direction, bytes.
 const BUFFER: usize = 32 * 1024;
