@@ -119,7 +119,7 @@ impl Cluster {
             "lastConnectivityTime": rfc3339(heard),
             "managedIdentityCertificateExpirationTime": rfc3339(heard + 90 * DAY),
             "agentVersion": "1.28.1",
-            "kubernetesVersion": "1.31.2",
+            "kubernetesVersion": "1.32.4",
             "totalNodeCount": 3,
             "totalCoreCount": 12,
             "distribution": "k3s",

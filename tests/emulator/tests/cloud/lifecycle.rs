@@ -270,3 +270,26 @@ async fn an_upstream_that_cannot_be_used_is_an_error_that_names_it() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_real_cluster_takes_the_built_in_ones_place() {
+    let behind = Emulator::builder().start().await.unwrap();
+    let kubeconfig = behind.admin_kubeconfig().unwrap().to_owned();
+    let emulator = Emulator::builder()
+        .upstream(Some(kubeconfig.clone()))
+        .start()
+        .await
+        .unwrap();
+    assert!(emulator.apiserver().is_none());
+    assert_eq!(
+        variable(&emulator, "ARC_EMULATOR_KUBECONFIG"),
+        kubeconfig.display().to_string()
+    );
+    let names: Vec<_> = emulator.env().into_iter().map(|(name, _)| name).collect();
+    assert!(
+        !names.contains(&"ARC_EMULATOR_SA_TOKEN".to_owned()),
+        "{names:?}"
+    );
+    emulator.stop().await;
+    behind.stop().await;
+}
