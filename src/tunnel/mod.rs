@@ -24,7 +24,7 @@ pub use dialect::Dialect;
 pub use error::TunnelError;
 pub use far_side::FarSide;
 pub use open::Opener;
-pub use pool::Pool;
+pub use pool::{Outgoing, Pool};
 
 use crate::error::Error;
 use crate::relay::{DialError, Dialer, Rendezvous};

@@ -8,33 +8,27 @@
 //!
 //! What has not been sent is sent again on another tunnel; what may have been sent is not.
 
+mod checkout;
+mod connection;
+mod lane;
+
 use std::fmt;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http2;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
-use super::body::{Place, PooledBody};
+use self::checkout::{Checkout, Http1, Idle};
+use self::lane::{Lane, Stream};
+use super::body::PooledBody;
 use super::open::{Opened, Purpose};
 use super::{FarSide, Opener, TunnelError};
 
-/// One stream's throughput is about 0.7 × window / round trip.
-const STREAM_WINDOW: u32 = 8 << 20;
-/// Far larger than a stream's: with both equal, one unread stream stops all others.
-const CONNECTION_WINDOW: u32 = 256 << 20;
-/// Larger than any header list an apiserver takes.
-const HEADER_LIST: u32 = 1 << 20;
-/// Pings go end to end and notice an agent that is gone though the relay is not.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// HTTP/1.1 tunnels, watches included.
 const HTTP1_TUNNELS: usize = 256;
 /// How long a request that has sent nothing waits for a tunnel.
@@ -43,6 +37,20 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How often an unsent request is moved to another tunnel.
 const MOVES: usize = 3;
+
+/// The body of a request that a pool can carry.
+pub trait Outgoing:
+    Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static
+{
+}
+
+impl<B> Outgoing for B where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static
+{
+}
 
 /// The tunnels of one cluster, carrying requests with bodies of type `B`.
 pub struct Pool<B> {
@@ -69,39 +77,13 @@ struct Dials {
     failure: Option<TunnelError>,
 }
 
-/// An HTTP/2 tunnel.
-struct Lane<B> {
-    sender: http2::SendRequest<B>,
-    streams: Arc<AtomicUsize>,
-    /// The peer's stream limit, as its settings last had it.
-    limit: Arc<AtomicUsize>,
-    far_side: Arc<FarSide>,
-}
-
-/// An HTTP/1.1 tunnel that waits for a request.
-struct Idle<B> {
-    sender: http1::SendRequest<B>,
-    far_side: Arc<FarSide>,
-}
-
-/// An HTTP/1.1 tunnel in use.
-struct Http1<B> {
-    idle: Idle<B>,
-    _permit: OwnedSemaphorePermit,
-}
-
 /// What a request goes out on.
 enum Tunnel<B> {
     Http2(http2::SendRequest<B>, Stream, Arc<FarSide>),
     Http1(Http1<B>),
 }
 
-impl<B> Pool<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<B: Outgoing> Pool<B> {
     /// A pool of the streams that `opener` opens.
     pub fn new(opener: Opener) -> Self {
         Self {
@@ -165,23 +147,15 @@ where
             .inner
             .patiently(|| self.inner.opener.open(Purpose::Upgrade))
             .await?;
-        let (mut sender, connection) = http1_builder()
-            .handshake(TokioIo::new(opened.stream))
-            .await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "upgrade tunnel ended");
-            }
-        });
-        for_http1(&mut request, &opened.far_side);
-        Ok(sender.send_request(request).await?)
+        connection::for_http1(&mut request, &opened.far_side);
+        connection::upgrade(opened.stream, request).await
     }
 
     /// How many HTTP/2 tunnels are open.
     pub fn lanes(&self) -> usize {
         lock(&self.inner.lanes)
             .iter()
-            .filter(|lane| !lane.sender.is_closed())
+            .filter(|lane| lane.is_open())
             .count()
     }
 }
@@ -191,12 +165,7 @@ enum Sent<B> {
     Unsent(Request<B>),
 }
 
-impl<B> Inner<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<B: Outgoing> Inner<B> {
     async fn send(
         self: Arc<Self>,
         tunnel: Tunnel<B>,
@@ -204,7 +173,7 @@ where
     ) -> Result<Sent<B>, TunnelError> {
         match tunnel {
             Tunnel::Http2(mut sender, stream, far_side) => {
-                for_http2(&mut request, &far_side);
+                connection::for_http2(&mut request, &far_side);
                 match sender.try_send_request(request).await {
                     Ok(response) => Ok(Sent::Answered(
                         response.map(|body| PooledBody::new(body, Box::new(stream))),
@@ -216,14 +185,11 @@ where
                 }
             }
             Tunnel::Http1(mut http1) => {
-                for_http1(&mut request, &http1.idle.far_side);
+                connection::for_http1(&mut request, &http1.idle.far_side);
                 match http1.idle.sender.try_send_request(request).await {
                     Ok(response) => {
                         let (parts, body) = response.into_parts();
-                        let place = Checkout {
-                            http1: Some(http1),
-                            pool: self,
-                        };
+                        let place = Checkout::new(http1, self);
                         Ok(Sent::Answered(Response::from_parts(
                             parts,
                             PooledBody::new(body, Box::new(place)),
@@ -298,13 +264,10 @@ where
         let permit = self.permit().await;
         let idle = {
             let mut idle = lock(&self.idle);
-            std::iter::from_fn(|| idle.pop()).find(|idle| idle.sender.is_ready())
+            std::iter::from_fn(|| idle.pop()).find(Idle::is_ready)
         };
         match idle {
-            Some(idle) => Ok(Tunnel::Http1(Http1 {
-                idle,
-                _permit: permit,
-            })),
+            Some(idle) => Ok(Tunnel::Http1(Http1::new(idle, permit))),
             None => self.open(Some(permit)).await,
         }
     }
@@ -320,15 +283,10 @@ where
     /// An open HTTP/2 tunnel with room for one more request.
     fn pick(&self) -> Option<Tunnel<B>> {
         let mut lanes = lock(&self.lanes);
-        lanes.retain(|lane| !lane.sender.is_closed());
-        lanes.iter().find_map(|lane| {
-            let stream = Stream::open(&lane.streams, lane.limit.load(Ordering::Relaxed))?;
-            Some(Tunnel::Http2(
-                lane.sender.clone(),
-                stream,
-                lane.far_side.clone(),
-            ))
-        })
+        lanes.retain(Lane::is_open);
+        lanes
+            .iter()
+            .find_map(|lane| Some(lane.tunnel(lane.stream()?)))
     }
 
     async fn open(&self, permit: Option<OwnedSemaphorePermit>) -> Result<Tunnel<B>, TunnelError> {
@@ -338,136 +296,25 @@ where
             far_side,
         } = self.opener.open(Purpose::Requests).await?;
         if is_h2 {
-            let (sender, mut connection) = http2_builder().handshake(TokioIo::new(stream)).await?;
-            let limit = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-            let published = limit.clone();
-            tokio::spawn(async move {
-                let driving = std::future::poll_fn(|cx| {
-                    let polled = Pin::new(&mut connection).poll(cx);
-                    published.store(connection.current_max_send_streams(), Ordering::Relaxed);
-                    polled
-                });
-                match driving.await {
-                    Ok(()) => tracing::debug!("tunnel ended"),
-                    Err(error) => tracing::info!(%error, "tunnel lost"),
-                }
-            });
-            let streams = Arc::new(AtomicUsize::new(1));
-            let stream = Stream(streams.clone());
+            let (lane, stream) = Lane::start(stream, far_side).await?;
+            let tunnel = lane.tunnel(stream);
             self.http1_only.store(false, Ordering::Relaxed);
-            lock(&self.lanes).push(Lane {
-                sender: sender.clone(),
-                streams,
-                limit,
-                far_side: far_side.clone(),
-            });
-            return Ok(Tunnel::Http2(sender, stream, far_side));
+            lock(&self.lanes).push(lane);
+            return Ok(tunnel);
         }
         self.http1_only.store(true, Ordering::Relaxed);
-        let (sender, connection) = http1_builder().handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "HTTP/1.1 tunnel ended");
-            }
-        });
+        let idle = Idle::start(stream, far_side).await?;
         let permit = match permit {
             Some(permit) => permit,
             None => self.permit().await,
         };
-        Ok(Tunnel::Http1(Http1 {
-            idle: Idle { sender, far_side },
-            _permit: permit,
-        }))
+        Ok(Tunnel::Http1(Http1::new(idle, permit)))
     }
 
     fn give_back(self: Arc<Self>, tunnel: Tunnel<B>) {
         if let Tunnel::Http1(http1) = tunnel {
-            drop(Checkout {
-                http1: Some(http1),
-                pool: self,
-            });
+            drop(Checkout::new(http1, self));
         }
-    }
-}
-
-/// One of a lane's streams.
-#[derive(Debug)]
-struct Stream(Arc<AtomicUsize>);
-
-impl Stream {
-    fn open(streams: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        streams
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < limit).then_some(open + 1)
-            })
-            .ok()
-            .map(|_| Self(streams.clone()))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Place for Stream {}
-
-/// An HTTP/1.1 tunnel in use; it goes back once it is ready for the next request.
-struct Checkout<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    http1: Option<Http1<B>>,
-    pool: Arc<Inner<B>>,
-}
-
-impl<B> Drop for Checkout<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn drop(&mut self) {
-        let Some(Http1 {
-            mut idle,
-            _permit: permit,
-        }) = self.http1.take()
-        else {
-            return;
-        };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        let pool = self.pool.clone();
-        // Ends as soon as the connection is ready or closed.
-        runtime.spawn(async move {
-            if idle.sender.ready().await.is_ok() {
-                lock(&pool.idle).push(idle);
-            }
-            drop(permit);
-        });
-    }
-}
-
-impl<B> Place for Checkout<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-}
-
-impl<B> fmt::Debug for Checkout<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checkout").finish_non_exhaustive()
     }
 }
 
@@ -477,49 +324,6 @@ impl<B> fmt::Debug for Pool<B> {
             .field("opener", &self.inner.opener)
             .finish_non_exhaustive()
     }
-}
-
-fn http2_builder() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADER_LIST)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    builder
-}
-
-fn http1_builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEADER_LIST as usize);
-    builder
-}
-
-fn for_http2<B>(request: &mut Request<B>, far_side: &FarSide) {
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme = Some(if far_side.tls.is_some() {
-        Scheme::HTTPS
-    } else {
-        Scheme::HTTP
-    });
-    parts.authority = far_side.authority().parse::<Authority>().ok();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    request.headers_mut().remove(header::HOST);
-    *request.version_mut() = Version::HTTP_2;
-}
-
-fn for_http1<B>(request: &mut Request<B>, far_side: &FarSide) {
-    let path = request.uri().path_and_query().cloned();
-    *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
-    if let Ok(host) = HeaderValue::from_str(far_side.authority()) {
-        request.headers_mut().insert(header::HOST, host);
-    }
-    *request.version_mut() = Version::HTTP_11;
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
