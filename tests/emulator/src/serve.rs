@@ -20,6 +20,18 @@ use tokio_util::task::TaskTracker;
 use crate::http::Body;
 use crate::shape::Shaper;
 
+/// Requests that one HTTP/2 connection may carry at once, as on a real apiserver.
+const MAX_STREAMS: u32 = 250;
+
+/// What a client may send on one HTTP/2 stream before it is read, in bytes.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// The same for a whole connection: far more than a stream's, so that no stream stops the others.
+const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+
+/// Tokens of people in many groups are larger than hyper's default allows, in bytes.
+const MAX_HEADER_LIST: u32 = 1024 * 1024;
+
 /// A running HTTP service. Dropping it closes its listener and every connection.
 #[derive(Debug)]
 pub struct Service {
@@ -67,7 +79,14 @@ impl Service {
                             let answer = handler(request);
                             async move { Ok::<_, Infallible>(answer.await) }
                         });
-                        auto::Builder::new(TokioExecutor::new())
+                        let mut server = auto::Builder::new(TokioExecutor::new());
+                        server
+                            .http2()
+                            .max_concurrent_streams(MAX_STREAMS)
+                            .initial_stream_window_size(STREAM_WINDOW)
+                            .initial_connection_window_size(CONNECTION_WINDOW)
+                            .max_header_list_size(MAX_HEADER_LIST);
+                        server
                             .serve_connection_with_upgrades(TokioIo::new(tls), service)
                             .await
                             .map_err(io::Error::other)

@@ -87,7 +87,7 @@ impl Status {
     }
 
     /// Other managers own fields that an apply wants to change.
-    pub(super) fn apply_conflict(message: String, causes: Vec<Value>) -> Self {
+    pub(super) fn apply_conflict(message: String, causes: &[Value]) -> Self {
         let mut status = Self::new(StatusCode::CONFLICT, "Conflict", message);
         status.details = json!({ "causes": causes });
         status
@@ -175,11 +175,7 @@ impl Status {
 
     /// Something of the server itself failed.
     pub(super) fn internal(message: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "InternalError",
-            message,
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
     /// The status as an object.
@@ -202,6 +198,7 @@ impl Status {
     }
 
     /// What went wrong, in words.
+    #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.message
     }

@@ -1,5 +1,7 @@
 //! What the server refuses: bad names, unknown fields, and objects that break their kind's rules.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::resources::Resource;
@@ -17,11 +19,18 @@ pub(super) fn name(resource: &Resource, object: &Value) -> Result<()> {
     let name = value::name(object);
     if name.is_empty() {
         let why = "name or generateName is required";
-        return Err(Status::invalid(resource, name, &[Cause::required("metadata.name", why)]));
+        return Err(Status::invalid(
+            resource,
+            name,
+            &[Cause::required("metadata.name", why)],
+        ));
     }
     let is_label = |text: &str| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') && !text.ends_with('-')
+        !text.is_empty()
+            && text.chars().all(plain)
+            && !text.starts_with('-')
+            && !text.ends_with('-')
     };
     let broken = match resource.plural {
         "namespaces" => (!is_label(name)).then_some(LABEL),
@@ -29,12 +38,16 @@ pub(super) fn name(resource: &Resource, object: &Value) -> Result<()> {
             let fits = is_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase());
             (!fits).then_some(SERVICE)
         }
-        _ if resource.group == "rbac.authorization.k8s.io" => {
-            name.contains(['/', '%']).then_some("may not contain '/' or '%'")
-        }
+        _ if resource.group == "rbac.authorization.k8s.io" => name
+            .contains(['/', '%'])
+            .then_some("may not contain '/' or '%'"),
         _ => (!name.split('.').all(is_label)).then_some(SUBDOMAIN),
     };
-    let limit = if matches!(resource.plural, "namespaces" | "services") { 63 } else { 253 };
+    let limit = if matches!(resource.plural, "namespaces" | "services") {
+        63
+    } else {
+        253
+    };
     let long = format!("must be no more than {limit} characters");
     let broken = broken.or_else(|| (name.len() > limit).then_some(long.as_str()));
     match broken {
@@ -93,7 +106,7 @@ fn compare(schema: &Value, object: &Value, path: &mut String, kind: &str, decodi
         }
         (Shape::List(items, _), Value::Array(elements)) => {
             for (index, element) in elements.iter().enumerate() {
-                path.push_str(&format!("[{index}]"));
+                let _ = write!(path, "[{index}]");
                 compare(items, element, path, kind, decoding);
                 path.truncate(length);
             }
@@ -191,8 +204,12 @@ pub(super) fn object(resource: &Resource, object: &Value, before: Option<&Value>
 fn workload(object: &Value, before: Option<&Value>, causes: &mut Vec<Cause>) {
     if !value::has(object, "/spec/selector") {
         causes.push(Cause::required("spec.selector", ""));
-    } else if !Selection::of_object(&object["spec"]["selector"]).matches(&object["spec"]["template"]) {
-        let labels = object.pointer("/spec/template/metadata/labels").unwrap_or(&Value::Null);
+    } else if !Selection::of_object(&object["spec"]["selector"])
+        .matches(&object["spec"]["template"])
+    {
+        let labels = object
+            .pointer("/spec/template/metadata/labels")
+            .unwrap_or(&Value::Null);
         let why = "`selector` does not match template `labels`";
         causes.push(Cause::invalid("spec.template.metadata.labels", labels, why));
     }
@@ -200,11 +217,19 @@ fn workload(object: &Value, before: Option<&Value>, causes: &mut Vec<Cause>) {
         && before["spec"]["selector"] != object["spec"]["selector"]
     {
         let selector = &object["spec"]["selector"];
-        causes.push(Cause::invalid("spec.selector", selector, "field is immutable"));
+        causes.push(Cause::invalid(
+            "spec.selector",
+            selector,
+            "field is immutable",
+        ));
     }
     if value::int(object, "/spec/replicas") < 0 {
         let why = "must be greater than or equal to 0";
-        causes.push(Cause::invalid("spec.replicas", &object["spec"]["replicas"], why));
+        causes.push(Cause::invalid(
+            "spec.replicas",
+            &object["spec"]["replicas"],
+            why,
+        ));
     }
     pod_spec(object, "spec.template.spec", causes);
 }
@@ -220,7 +245,10 @@ fn pod_spec(object: &Value, path: &str, causes: &mut Vec<Cause>) {
     for (index, container) in containers.iter().enumerate() {
         for field in ["name", "image"] {
             if container[field].as_str().unwrap_or_default().is_empty() {
-                causes.push(Cause::required(format!("{path}.containers[{index}].{field}"), ""));
+                causes.push(Cause::required(
+                    format!("{path}.containers[{index}].{field}"),
+                    "",
+                ));
             }
         }
     }
@@ -239,7 +267,12 @@ fn pod(object: &Value, before: Option<&Value>, causes: &mut Vec<Cause>) {
                 value::remove(container, &["image"]);
             }
         }
-        for field in ["activeDeadlineSeconds", "tolerations", "ephemeralContainers", "nodeName"] {
+        for field in [
+            "activeDeadlineSeconds",
+            "tolerations",
+            "ephemeralContainers",
+            "nodeName",
+        ] {
             value::remove(&mut spec, &[field]);
         }
         spec
@@ -277,7 +310,7 @@ mod tests {
     #[test]
     fn a_refusal_quotes_the_name() {
         let object = json!({ "metadata": { "name": "Bad_Name" } });
-        let refused = super::name(known("configmaps"), &object).unwrap_err();
+        let refused = name(known("configmaps"), &object).unwrap_err();
         assert!(refused.message().starts_with(
             "ConfigMap \"Bad_Name\" is invalid: metadata.name: Invalid value: \"Bad_Name\": a lowercase RFC 1123 subdomain"
         ));
@@ -287,7 +320,10 @@ mod tests {
     fn unknown_fields_are_named_by_path() {
         let object = json!({ "spec": { "foo": 1, "template": { "spec": { "containers": [{ "bar": 1 }] } } } });
         let decoding = decode(DEPLOYMENT, &object);
-        assert_eq!(decoding.unknown, ["spec.foo", "spec.template.spec.containers[0].bar"]);
+        assert_eq!(
+            decoding.unknown,
+            ["spec.foo", "spec.template.spec.containers[0].bar"]
+        );
     }
 
     #[test]
@@ -303,7 +339,10 @@ mod tests {
     fn what_may_be_a_number_or_a_text_may_be_both() {
         let strategy = |surge: Value| json!({ "spec": { "strategy": { "rollingUpdate": { "maxSurge": surge } } } });
         assert_eq!(decode(DEPLOYMENT, &strategy(json!(1))), Decoding::default());
-        assert_eq!(decode(DEPLOYMENT, &strategy(json!("25%"))), Decoding::default());
+        assert_eq!(
+            decode(DEPLOYMENT, &strategy(json!("25%"))),
+            Decoding::default()
+        );
         let quota = json!({ "spec": { "hard": { "cpu": 4 } } });
         let decoding = decode("io.k8s.api.core.v1.ResourceQuota", &quota);
         assert_eq!(decoding, Decoding::default());

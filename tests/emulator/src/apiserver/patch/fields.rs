@@ -1,6 +1,7 @@
 //! Which fields an object has, as sets of paths, and the `FieldsV1` form of those.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
@@ -98,7 +99,11 @@ pub(super) fn element_key(kind: &ListKind<'_>, element: &Value) -> String {
             let mut identity = Map::new();
             for key in keys {
                 // The one key field that has a default in the schemas of Kubernetes.
-                let default = if *key == "protocol" { json!("TCP") } else { Value::Null };
+                let default = if *key == "protocol" {
+                    json!("TCP")
+                } else {
+                    Value::Null
+                };
                 let value = element.get(*key).cloned().unwrap_or(default);
                 identity.insert((*key).to_owned(), value);
             }
@@ -170,9 +175,9 @@ pub(super) fn printed(path: &[String]) -> String {
                 .iter()
                 .map(|(key, value)| format!("{key}={value}"))
                 .collect();
-            printed.push_str(&format!("[{}]", terms.join(",")));
+            let _ = write!(printed, "[{}]", terms.join(","));
         } else if let Some(value) = element.strip_prefix("v:") {
-            printed.push_str(&format!("[={value}]"));
+            let _ = write!(printed, "[={value}]");
         }
     }
     printed
@@ -198,7 +203,9 @@ mod tests {
             },
         });
         let schema = schemas().named("io.k8s.api.apps.v1.Deployment");
-        let set: FieldSet = flatten(schemas(), schema, &deployment).into_keys().collect();
+        let set: FieldSet = flatten(schemas(), schema, &deployment)
+            .into_keys()
+            .collect();
         let written = to_json(&set);
         let expected = json!({
             "f:metadata": { "f:labels": { "f:app": {} } },

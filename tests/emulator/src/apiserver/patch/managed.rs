@@ -1,5 +1,7 @@
 //! Who manages which fields: `metadata.managedFields`.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::super::schema::schemas;
@@ -55,12 +57,12 @@ impl Claim {
     pub(super) fn printed(&self) -> String {
         let mut printed = format!("{:?}", self.manager);
         if !self.subresource.is_empty() {
-            printed.push_str(&format!(" with subresource {:?}", self.subresource));
+            let _ = write!(printed, " with subresource {:?}", self.subresource);
         }
         if self.operation == "Update" {
-            printed.push_str(&format!(" using {}", self.api_version));
+            let _ = write!(printed, " using {}", self.api_version);
             if !self.time.is_empty() {
-                printed.push_str(&format!(" at {}", self.time));
+                let _ = write!(printed, " at {}", self.time);
             }
         }
         printed
@@ -129,7 +131,11 @@ pub(in super::super) fn note_update(
         .filter(|(path, value)| old.get(*path) != Some(value))
         .map(|(path, _)| path.clone())
         .collect();
-    let removed: FieldSet = old.keys().filter(|path| !new.contains_key(*path)).cloned().collect();
+    let removed: FieldSet = old
+        .keys()
+        .filter(|path| !new.contains_key(*path))
+        .cloned()
+        .collect();
     let api_version = value::text(after, "/apiVersion").to_owned();
     let is_own = |claim: &Claim| {
         claim.manager == writer.manager
@@ -168,7 +174,11 @@ mod tests {
     const CONFIG_MAP: &str = "io.k8s.api.core.v1.ConfigMap";
 
     fn writer(manager: &str) -> Writer<'_> {
-        Writer { manager, subresource: "", time: "2026-01-01T00:00:00Z" }
+        Writer {
+            manager,
+            subresource: "",
+            time: "2026-01-01T00:00:00Z",
+        }
     }
 
     #[test]
@@ -182,10 +192,13 @@ mod tests {
             .into_iter()
             .map(|claim| (claim.manager, fields::to_json(&claim.fields)))
             .collect();
-        assert_eq!(owned, [
-            ("one".to_owned(), json!({ "f:data": { "f:a": {} } })),
-            ("two".to_owned(), json!({ "f:data": { "f:b": {} } })),
-        ]);
+        assert_eq!(
+            owned,
+            [
+                ("one".to_owned(), json!({ "f:data": { "f:a": {} } })),
+                ("two".to_owned(), json!({ "f:data": { "f:b": {} } })),
+            ]
+        );
     }
 
     #[test]

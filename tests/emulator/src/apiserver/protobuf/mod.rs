@@ -71,16 +71,28 @@ pub(super) fn read(body: &[u8]) -> Result<Value> {
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
     for field in wire::fields(envelope) {
         match field? {
-            Field { number: 1, value: Wire::Bytes(meta) } => {
+            Field {
+                number: 1,
+                value: Wire::Bytes(meta),
+            } => {
                 for field in wire::fields(meta) {
                     match field? {
-                        Field { number: 1, value: Wire::Bytes(text) } => api_version = utf8(text)?,
-                        Field { number: 2, value: Wire::Bytes(text) } => kind = utf8(text)?,
+                        Field {
+                            number: 1,
+                            value: Wire::Bytes(text),
+                        } => api_version = utf8(text)?,
+                        Field {
+                            number: 2,
+                            value: Wire::Bytes(text),
+                        } => kind = utf8(text)?,
                         _ => {}
                     }
                 }
             }
-            Field { number: 2, value: Wire::Bytes(bytes) } => raw = bytes,
+            Field {
+                number: 2,
+                value: Wire::Bytes(bytes),
+            } => raw = bytes,
             _ => {}
         }
     }
@@ -159,12 +171,19 @@ fn read_entry(kind: &str, value: Wire<'_>, map: &mut Map<String, Value>) -> Resu
     let (mut key, mut found) = (String::new(), None);
     for field in wire::fields(entry) {
         match field? {
-            Field { number: 1, value: Wire::Bytes(text) } => key = utf8(text)?,
+            Field {
+                number: 1,
+                value: Wire::Bytes(text),
+            } => key = utf8(text)?,
             Field { number: 2, value } => found = Some(read_value(kind, value)?),
             _ => {}
         }
     }
-    let empty = if kind.starts_with('m') { json!({}) } else { json!("") };
+    let empty = if kind.starts_with('m') {
+        json!({})
+    } else {
+        json!("")
+    };
     map.insert(key, found.unwrap_or(empty));
     Ok(())
 }
@@ -185,7 +204,11 @@ fn read_value(kind: &str, value: Wire<'_>) -> Result<Value> {
         ("L", Wire::Bytes(bytes)) => {
             let mut list = Vec::new();
             for field in wire::fields(bytes) {
-                if let Field { number: 1, value: Wire::Bytes(text) } = field? {
+                if let Field {
+                    number: 1,
+                    value: Wire::Bytes(text),
+                } = field?
+                {
                     list.push(json!(utf8(text)?));
                 }
             }
@@ -196,7 +219,11 @@ fn read_value(kind: &str, value: Wire<'_>) -> Result<Value> {
             read_message(&kind[1..], bytes, &mut fields)?;
             Value::Object(fields)
         }
-        _ => return Err(format!("a field of type {kind} has another type on the wire")),
+        _ => {
+            return Err(format!(
+                "a field of type {kind} has another type on the wire"
+            ));
+        }
     };
     Ok(value)
 }
@@ -268,7 +295,11 @@ fn time(kind: &str, bytes: &[u8]) -> Result<Value> {
         .ok()
         .and_then(|nanos| Timestamp::new(seconds, nanos).ok())
         .ok_or("a time is out of range")?;
-    Ok(json!(if kind == "U" { micro_stamp(time) } else { stamp(time) }))
+    Ok(json!(if kind == "U" {
+        micro_stamp(time)
+    } else {
+        stamp(time)
+    }))
 }
 
 fn number(bytes: &[u8], wanted: u64) -> Result<i64> {
@@ -319,12 +350,15 @@ mod tests {
         let entry = [field(1, b"a"), field(2, b"b")].concat();
         let raw = [field(1, &metadata), field(2, &entry)].concat();
         let object = read(&enveloped("v1", "ConfigMap", &raw)).unwrap();
-        assert_eq!(object, json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": { "name": "settings" },
-            "data": { "a": "b" },
-        }));
+        assert_eq!(
+            object,
+            json!({
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": { "name": "settings" },
+                "data": { "a": "b" },
+            })
+        );
     }
 
     #[test]
@@ -336,10 +370,15 @@ mod tests {
     #[test]
     fn what_is_cut_short_or_unknown_is_refused() {
         let whole = enveloped("v1", "ConfigMap", &field(1, &field(1, b"settings")));
-        for length in MAGIC.len() + 1..whole.len() {
+        let empty = enveloped("v1", "ConfigMap", &[]).len() - 2;
+        for length in (0..whole.len()).filter(|length| *length != empty) {
             assert!(read(&whole[..length]).is_err(), "{length} bytes");
         }
-        assert!(read(&enveloped("v1", "Gadget", &[])).unwrap_err().contains("Gadget"));
+        assert!(
+            read(&enveloped("v1", "Gadget", &[]))
+                .unwrap_err()
+                .contains("Gadget")
+        );
         assert!(read(b"{}").is_err());
     }
 
@@ -349,7 +388,9 @@ mod tests {
             for field in message.values() {
                 let kind = field.kind.trim_start_matches(['*', '%']);
                 if let Some(inner) = kind.strip_prefix('m') {
-                    let empty = inner.ends_with("Source") || inner.ends_with("Parameters") || inner.ends_with("Status");
+                    let empty = inner.ends_with("Source")
+                        || inner.ends_with("Parameters")
+                        || inner.ends_with("Status");
                     assert!(messages().contains_key(inner) || empty, "{name}: {inner}");
                 }
             }

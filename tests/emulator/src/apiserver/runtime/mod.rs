@@ -62,21 +62,23 @@ impl Runtime {
     }
 
     /// Start.
-    #[expect(clippy::unused_self, clippy::needless_pass_by_value, reason = "stub")]
     pub fn start_pod(&self, pod: PodRef, containers: Vec<ContainerSpec>) {
-        let _ = (pod, containers);
+        let _ = (pod, containers, self);
     }
 
     /// Stop.
-    #[expect(clippy::unused_self, reason = "stub")]
     pub fn stop_pod(&self, uid: &str) {
-        let _ = uid;
+        let _ = (uid, self);
     }
 
     /// Logs.
-    #[expect(clippy::unused_self, clippy::needless_pass_by_value, reason = "stub")]
-    pub fn logs(&self, uid: &str, container: &str, options: LogOptions) -> Option<crate::http::Body> {
-        let _ = (uid, options);
+    pub fn logs(
+        &self,
+        uid: &str,
+        container: &str,
+        options: LogOptions,
+    ) -> Option<crate::http::Body> {
+        let _ = (uid, options, self);
         Some(crate::http::full(format!("log of {container}\n")))
     }
 }

@@ -4,51 +4,36 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::format::{age, count, name, or};
-use super::{Column, Printer, number, text as column, wide};
+use super::{Cells, Printer};
 use crate::apiserver::clock;
 use crate::apiserver::value::{int, list, map, text};
 
 pub(super) fn printer(plural: &str) -> Option<Printer> {
-    let (columns, cells): (Vec<Column>, fn(&Value, Timestamp) -> Vec<Value>) = match plural {
-        "configmaps" => (
-            vec![column("Name"), number("Data"), column("Age")],
-            |object, now| vec![name(object), keys(object), age(object, now)],
-        ),
-        "secrets" => (
-            vec![column("Name"), column("Type"), number("Data"), column("Age")],
-            |object, now| {
-                vec![name(object), or(object, "/type", ""), keys(object), age(object, now)]
-            },
-        ),
-        "serviceaccounts" => (
-            vec![column("Name"), number("Secrets"), column("Age")],
-            |object, now| {
-                vec![name(object), json!(list(object, "/secrets").len()), age(object, now)]
-            },
-        ),
-        "events" => (
+    let (columns, cells): (&'static str, Cells) = match plural {
+        "configmaps" => ("Name|#Data|Age", |object, now| {
+            vec![name(object), keys(object), age(object, now)]
+        }),
+        "secrets" => ("Name|Type|#Data|Age", |object, now| {
             vec![
-                column("Last Seen"),
-                column("Type"),
-                column("Reason"),
-                column("Object"),
-                wide("Subobject"),
-                wide("Source"),
-                column("Message"),
-                wide("First Seen"),
-                wide("Count"),
-                wide("Name"),
-            ],
+                name(object),
+                or(object, "/type", ""),
+                keys(object),
+                age(object, now),
+            ]
+        }),
+        "serviceaccounts" => ("Name|#Secrets|Age", |object, now| {
+            vec![
+                name(object),
+                json!(list(object, "/secrets").len()),
+                age(object, now),
+            ]
+        }),
+        "events" => (
+            "Last Seen|Type|Reason|Object|+Subobject|+Source|Message|+First Seen|+Count|+Name",
             event,
         ),
         "poddisruptionbudgets" => (
-            vec![
-                column("Name"),
-                column("Min Available"),
-                column("Max Unavailable"),
-                number("Allowed Disruptions"),
-                column("Age"),
-            ],
+            "Name|Min Available|Max Unavailable|#Allowed Disruptions|Age",
             |object, now| {
                 vec![
                     name(object),
@@ -59,10 +44,7 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
                 ]
             },
         ),
-        "resourcequotas" => (
-            vec![column("Name"), column("Age"), column("Request"), column("Limit")],
-            quota,
-        ),
+        "resourcequotas" => ("Name|Age|Request|Limit", quota),
         _ => return None,
     };
     Some(Printer { columns, cells })
@@ -87,7 +69,10 @@ fn event(event: &Value, now: Timestamp) -> Vec<Value> {
         text(event, "/involvedObject/kind").to_lowercase(),
         text(event, "/involvedObject/name")
     );
-    let source = match (text(event, "/source/component"), text(event, "/source/host")) {
+    let source = match (
+        text(event, "/source/component"),
+        text(event, "/source/host"),
+    ) {
         ("", _) => text(event, "/reportingComponent").to_owned(),
         (component, "") => component.to_owned(),
         (component, host) => format!("{component}, {host}"),

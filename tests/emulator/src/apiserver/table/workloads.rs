@@ -4,118 +4,40 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::format::{age, containers, count, labels, name, or, ratio, selector};
-use super::{Column, Printer, number, text as column, wide};
+use super::{Cells, Printer};
 use crate::apiserver::clock;
 use crate::apiserver::value::{flag, has, int, list, text};
 
-const CONTAINERS: Column = wide("Containers");
-const IMAGES: Column = wide("Images");
-const SELECTOR: Column = wide("Selector");
-
 pub(super) fn printer(plural: &str) -> Option<Printer> {
-    let (columns, cells): (Vec<Column>, fn(&Value, Timestamp) -> Vec<Value>) = match plural {
+    let (columns, cells): (&'static str, Cells) = match plural {
         "pods" => (
-            vec![
-                column("Name"),
-                column("Ready"),
-                column("Status"),
-                column("Restarts"),
-                column("Age"),
-                wide("IP"),
-                wide("Node"),
-                wide("Nominated Node"),
-                wide("Readiness Gates"),
-            ],
+            "Name|Ready|Status|Restarts|Age|+IP|+Node|+Nominated Node|+Readiness Gates",
             pod,
         ),
         "deployments" => (
-            vec![
-                column("Name"),
-                column("Ready"),
-                number("Up-to-date"),
-                number("Available"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-                SELECTOR,
-            ],
+            "Name|Ready|#Up-to-date|#Available|Age|+Containers|+Images|+Selector",
             deployment,
         ),
         "replicasets" | "replicationcontrollers" => (
-            vec![
-                column("Name"),
-                number("Desired"),
-                number("Current"),
-                number("Ready"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-                SELECTOR,
-            ],
+            "Name|#Desired|#Current|#Ready|Age|+Containers|+Images|+Selector",
             replica_set,
         ),
-        "statefulsets" => (
-            vec![column("Name"), column("Ready"), column("Age"), CONTAINERS, IMAGES],
-            stateful_set,
-        ),
+        "statefulsets" => ("Name|Ready|Age|+Containers|+Images", stateful_set),
         "daemonsets" => (
-            vec![
-                column("Name"),
-                number("Desired"),
-                number("Current"),
-                number("Ready"),
-                number("Up-to-date"),
-                number("Available"),
-                column("Node Selector"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-                SELECTOR,
-            ],
+            "Name|#Desired|#Current|#Ready|#Up-to-date|#Available|Node Selector|Age|+Containers|+Images|+Selector",
             daemon_set,
         ),
         "jobs" => (
-            vec![
-                column("Name"),
-                column("Status"),
-                column("Completions"),
-                column("Duration"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-                SELECTOR,
-            ],
+            "Name|Status|Completions|Duration|Age|+Containers|+Images|+Selector",
             job,
         ),
         "cronjobs" => (
-            vec![
-                column("Name"),
-                column("Schedule"),
-                column("Timezone"),
-                column("Suspend"),
-                number("Active"),
-                column("Last Schedule"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-                SELECTOR,
-            ],
+            "Name|Schedule|Timezone|Suspend|#Active|Last Schedule|Age|+Containers|+Images|+Selector",
             cron_job,
         ),
-        "controllerrevisions" => (
-            vec![column("Name"), column("Controller"), number("Revision"), column("Age")],
-            controller_revision,
-        ),
+        "controllerrevisions" => ("Name|Controller|#Revision|Age", controller_revision),
         "horizontalpodautoscalers" => (
-            vec![
-                column("Name"),
-                column("Reference"),
-                column("Targets"),
-                column("MinPods"),
-                column("MaxPods"),
-                number("Replicas"),
-                column("Age"),
-            ],
+            "Name|Reference|Targets|MinPods|MaxPods|#Replicas|Age",
             autoscaler,
         ),
         _ => return None,
@@ -125,7 +47,10 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
 
 fn pod(pod: &Value, now: Timestamp) -> Vec<Value> {
     let statuses = list(pod, "/status/containerStatuses");
-    let ready = statuses.iter().filter(|status| flag(status, "/ready")).count();
+    let ready = statuses
+        .iter()
+        .filter(|status| flag(status, "/ready"))
+        .count();
     let restarts: i64 = statuses
         .iter()
         .map(|status| int(status, "/restartCount"))
@@ -259,7 +184,10 @@ fn job(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![
         name(object),
         json!(status),
-        json!(format!("{}/{completions}", int(object, "/status/succeeded"))),
+        json!(format!(
+            "{}/{completions}",
+            int(object, "/status/succeeded")
+        )),
         json!(duration),
         age(object, now),
         containers(object, "/name"),
@@ -278,7 +206,11 @@ fn cron_job(object: &Value, now: Timestamp) -> Vec<Value> {
         name(object),
         or(object, "/spec/schedule", ""),
         or(object, "/spec/timeZone", "<none>"),
-        json!(if flag(object, "/spec/suspend") { "True" } else { "False" }),
+        json!(if flag(object, "/spec/suspend") {
+            "True"
+        } else {
+            "False"
+        }),
         json!(list(object, "/status/active").len()),
         json!(last),
         age(object, now),
@@ -293,8 +225,15 @@ fn controller_revision(object: &Value, now: Timestamp) -> Vec<Value> {
     let controller = owner.map_or_else(
         || "<none>".to_owned(),
         |owner| {
-            let group = text(owner, "/apiVersion").split('/').next().unwrap_or_default();
-            format!("{}.{group}/{}", text(owner, "/kind").to_lowercase(), text(owner, "/name"))
+            let group = text(owner, "/apiVersion")
+                .split('/')
+                .next()
+                .unwrap_or_default();
+            format!(
+                "{}.{group}/{}",
+                text(owner, "/kind").to_lowercase(),
+                text(owner, "/name")
+            )
         },
     );
     vec![
@@ -306,7 +245,9 @@ fn controller_revision(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn autoscaler(object: &Value, now: Timestamp) -> Vec<Value> {
-    let target = object.pointer("/spec/scaleTargetRef").unwrap_or(&Value::Null);
+    let target = object
+        .pointer("/spec/scaleTargetRef")
+        .unwrap_or(&Value::Null);
     let metrics: Vec<String> = list(object, "/spec/metrics")
         .iter()
         .filter(|metric| text(metric, "/type") == "Resource")
@@ -320,8 +261,16 @@ fn autoscaler(object: &Value, now: Timestamp) -> Vec<Value> {
         .collect();
     vec![
         name(object),
-        json!(format!("{}/{}", text(target, "/kind"), text(target, "/name"))),
-        json!(if metrics.is_empty() { "<none>".to_owned() } else { metrics.join(", ") }),
+        json!(format!(
+            "{}/{}",
+            text(target, "/kind"),
+            text(target, "/name")
+        )),
+        json!(if metrics.is_empty() {
+            "<none>".to_owned()
+        } else {
+            metrics.join(", ")
+        }),
         or(object, "/spec/minReplicas", "<unset>"),
         json!(int(object, "/spec/maxReplicas").to_string()),
         count(object, "/status/currentReplicas"),
@@ -343,9 +292,12 @@ mod tests {
             ] },
         });
         let cells = super::pod(&pod, Timestamp::UNIX_EPOCH);
-        assert_eq!(cells[1..4], [json!("1/2"), json!("CrashLoopBackOff"), json!("2")]);
+        assert_eq!(
+            cells[1..4],
+            [json!("1/2"), json!("CrashLoopBackOff"), json!("2")]
+        );
         pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        assert_eq!(super::pod_status(&pod), "Terminating");
+        assert_eq!(pod_status(&pod), "Terminating");
     }
 
     #[test]
