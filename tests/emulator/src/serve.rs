@@ -29,7 +29,14 @@ use connection::Socket;
 /// How long a client may take over the TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a service says about HTTP/2; the default is hyper's.
+/// Requests that one HTTP/2 connection may carry at once, as Go's servers have it.
+const MAX_STREAMS: u32 = 250;
+/// What a client may send on one HTTP/2 stream before it is read, in bytes.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// The same for a whole connection: far more, so that no unread stream stops the others.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+
+/// What a service says about HTTP/2, where it differs from the usual.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Http2 {
     /// The flow-control window of each stream, in bytes.
@@ -46,15 +53,10 @@ impl Http2 {
         let mut http2 = builder.http2();
         // As Go's servers have it: some people's tokens do not fit into hyper's 16 KiB.
         http2.max_header_list_size(1 << 20);
-        if let Some(window) = self.stream_window {
-            http2.initial_stream_window_size(window);
-        }
-        if let Some(window) = self.connection_window {
-            http2.initial_connection_window_size(window);
-        }
-        if let Some(streams) = self.max_streams {
-            http2.max_concurrent_streams(streams);
-        }
+        http2
+            .initial_stream_window_size(self.stream_window.unwrap_or(STREAM_WINDOW))
+            .initial_connection_window_size(self.connection_window.unwrap_or(CONNECTION_WINDOW))
+            .max_concurrent_streams(self.max_streams.unwrap_or(MAX_STREAMS));
         builder
     }
 }

@@ -245,22 +245,16 @@ pub(super) fn impersonation(headers: &HeaderMap) -> Result<Option<Impersonation>
         ));
     }
     let mut asks = Vec::new();
-    let mut user = match account_of(&name) {
-        Some((namespace, account)) => {
-            asks.push((
-                "",
-                "serviceaccounts".to_owned(),
-                namespace.to_owned(),
-                account.to_owned(),
-            ));
-            User::service_account(namespace, account, "")
-        }
-        None => {
-            asks.push(("", "users".to_owned(), String::new(), name.clone()));
-            User {
-                name: name.clone(),
-                ..User::default()
-            }
+    let mut user = if let Some((namespace, account)) = account_of(&name) {
+        let (namespace, account) = (namespace.to_owned(), account.to_owned());
+        let user = User::service_account(&namespace, &account, "");
+        asks.push(("", "serviceaccounts".to_owned(), namespace, account));
+        user
+    } else {
+        asks.push(("", "users".to_owned(), String::new(), name.clone()));
+        User {
+            name: name.clone(),
+            ..User::default()
         }
     };
     if !groups.is_empty() {

@@ -52,10 +52,15 @@ pub(super) fn fill(plural: &str, object: &mut Value, store: &Store) {
         "services" => service(object, store),
         "secrets" => secret(object),
         "namespaces" => namespace(object),
-        "nodes" | "persistentvolumes" => {}
         "persistentvolumeclaims" => {
             set_default(object, &["spec", "volumeMode"], "Filesystem");
             set_default(object, &["status", "phase"], "Pending");
+        }
+        "resourcequotas" => {
+            let hard = object["spec"]["hard"].clone();
+            let none = value::map(&hard, "").into_iter().flatten();
+            let used: Value = none.map(|(key, _)| (key.clone(), json!("0"))).collect();
+            set_default(object, &["status"], json!({ "hard": hard, "used": used }));
         }
         "rolebindings" | "clusterrolebindings" => binding(object),
         "ingresses" => set_default(object, &["status", "loadBalancer"], json!({})),

@@ -1,4 +1,4 @@
-//! OpenAPI documents of what is served.
+//! `OpenAPI` documents of what is served.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;

@@ -85,11 +85,6 @@ impl Schemas {
         Self { definitions }
     }
 
-    /// All definitions by name.
-    pub(super) fn definitions(&self) -> &Map<String, Value> {
-        &self.definitions
-    }
-
     /// The schema of this name.
     pub(super) fn named(&self, name: &str) -> Option<&Value> {
         self.definitions.get(name)
@@ -153,7 +148,7 @@ fn list_kind(schema: &Value) -> ListKind<'_> {
 }
 
 /// A reference beside a description is written as the real server writes it, because readers of
-/// OpenAPI ignore what stands beside a bare reference.
+/// `OpenAPI` ignore what stands beside a bare reference.
 fn wrap_references(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -352,10 +347,10 @@ mod tests {
     #[test]
     fn every_merge_rule_meets_a_field() {
         for (definition, field, _) in MERGE_RULES {
-            let met = definitions_named(schemas().definitions(), definition)
+            let met = definitions_named(&schemas().definitions, definition)
                 .iter()
                 .any(|name| {
-                    schemas().definitions()[name]["properties"]
+                    schemas().definitions[name]["properties"]
                         .get(field)
                         .is_some()
                 });

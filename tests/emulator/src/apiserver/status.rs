@@ -87,7 +87,7 @@ impl Status {
     }
 
     /// Other managers own fields that an apply wants to change.
-    pub(super) fn apply_conflict(message: String, causes: Vec<Value>) -> Self {
+    pub(super) fn apply_conflict(message: String, causes: &[Value]) -> Self {
         let mut status = Self::new(StatusCode::CONFLICT, "Conflict", message);
         status.details = json!({ "causes": causes });
         status
@@ -198,6 +198,7 @@ impl Status {
     }
 
     /// What went wrong, in words.
+    #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.message
     }

@@ -1,5 +1,7 @@
 //! What the server refuses: bad names, unknown fields, and objects that break their kind's rules.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::resources::Resource;
@@ -104,7 +106,7 @@ fn compare(schema: &Value, object: &Value, path: &mut String, kind: &str, decodi
         }
         (Shape::List(items, _), Value::Array(elements)) => {
             for (index, element) in elements.iter().enumerate() {
-                path.push_str(&format!("[{index}]"));
+                let _ = write!(path, "[{index}]");
                 compare(items, element, path, kind, decoding);
                 path.truncate(length);
             }
@@ -308,7 +310,7 @@ mod tests {
     #[test]
     fn a_refusal_quotes_the_name() {
         let object = json!({ "metadata": { "name": "Bad_Name" } });
-        let refused = super::name(known("configmaps"), &object).unwrap_err();
+        let refused = name(known("configmaps"), &object).unwrap_err();
         assert!(refused.message().starts_with(
             "ConfigMap \"Bad_Name\" is invalid: metadata.name: Invalid value: \"Bad_Name\": a lowercase RFC 1123 subdomain"
         ));

@@ -118,8 +118,3 @@ pub(super) fn controller_reference(owner: &Value) -> Value {
         "blockOwnerDeletion": true,
     })
 }
-
-/// Appends `segment` to a JSON pointer, escaped.
-pub(super) fn escape(segment: &str) -> String {
-    segment.replace('~', "~0").replace('/', "~1")
-}

@@ -130,7 +130,7 @@ fn number(server: &Server, set: &Value, revision: i64) -> Option<Arc<Value>> {
 }
 
 fn annotate(server: &Server, deployment: &Value, revision: i64) {
-    if deployment["metadata"]["annotations"][REVISION] == revision.to_string() {
+    if self::revision(deployment) == revision {
         return;
     }
     server

@@ -172,9 +172,14 @@ fn container_status(server: &Server, container: &Value, now: &str) -> Value {
             "state": { "waiting": { "reason": "ImagePullBackOff", "message": message } },
         });
     }
-    let id: String = (0..4)
-        .map(|_| format!("{:016x}", server.store.random()))
-        .collect();
+    let random = || server.store.random();
+    let id = format!(
+        "{:016x}{:016x}{:016x}{:016x}",
+        random(),
+        random(),
+        random(),
+        random()
+    );
     json!({
         "name": container["name"],
         "image": image,

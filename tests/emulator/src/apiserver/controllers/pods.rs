@@ -60,7 +60,7 @@ pub(super) fn set_status(server: &Server, kind: &'static str, object: &Value, st
         return;
     }
     server.store.update(kind, &Key::of(object), |object| {
-        object["status"] = status.clone()
+        object["status"] = status.clone();
     });
 }
 

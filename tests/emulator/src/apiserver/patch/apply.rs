@@ -67,8 +67,8 @@ pub(in super::super) fn apply(
         .filter(|path| !others.iter().any(|claim| claims_below(claim, path)))
         .cloned()
         .collect();
-    // Deepest first, so that what holds other fields is empty or goes with them.
-    for path in given_up.iter().rev() {
+    // An element goes before its fields: without them it could not be found any more.
+    for path in &given_up {
         prune(schemas(), schema, &mut merged, path);
     }
 
@@ -132,7 +132,7 @@ fn conflict(conflicts: &[(Claim, FieldSet)]) -> Status {
                 lines.join("\n")
             )
         };
-    Status::apply_conflict(message, causes)
+    Status::apply_conflict(message, &causes)
 }
 
 fn merge(schemas: &Schemas, schema: Option<&Value>, live: &mut Value, config: &Value) {
@@ -269,6 +269,16 @@ mod tests {
             value::text(&second, "/spec/template/spec/containers/0/image"),
             "b"
         );
+    }
+
+    #[test]
+    fn an_element_that_is_no_longer_applied_goes_whole() {
+        let mut two = config("a", None);
+        two["spec"]["template"]["spec"]["containers"][1] = json!({ "name": "b", "image": "b" });
+        let first = apply(DEPLOYMENT, None, &two, writer("one"), false).unwrap();
+        let one = config("a", None);
+        let second = apply(DEPLOYMENT, Some(&first), &one, writer("one"), false).unwrap();
+        assert_eq!(second["spec"], one["spec"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which fields an object has, as sets of paths, and the `FieldsV1` form of those.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
@@ -174,9 +175,9 @@ pub(super) fn printed(path: &[String]) -> String {
                 .iter()
                 .map(|(key, value)| format!("{key}={value}"))
                 .collect();
-            printed.push_str(&format!("[{}]", terms.join(",")));
+            let _ = write!(printed, "[{}]", terms.join(","));
         } else if let Some(value) = element.strip_prefix("v:") {
-            printed.push_str(&format!("[={value}]"));
+            let _ = write!(printed, "[={value}]");
         }
     }
     printed

@@ -1,5 +1,7 @@
 //! Who manages which fields: `metadata.managedFields`.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::super::schema::schemas;
@@ -55,12 +57,12 @@ impl Claim {
     pub(super) fn printed(&self) -> String {
         let mut printed = format!("{:?}", self.manager);
         if !self.subresource.is_empty() {
-            printed.push_str(&format!(" with subresource {:?}", self.subresource));
+            let _ = write!(printed, " with subresource {:?}", self.subresource);
         }
         if self.operation == "Update" {
-            printed.push_str(&format!(" using {}", self.api_version));
+            let _ = write!(printed, " using {}", self.api_version);
             if !self.time.is_empty() {
-                printed.push_str(&format!(" at {}", self.time));
+                let _ = write!(printed, " at {}", self.time);
             }
         }
         printed

@@ -370,7 +370,8 @@ mod tests {
     #[test]
     fn what_is_cut_short_or_unknown_is_refused() {
         let whole = enveloped("v1", "ConfigMap", &field(1, &field(1, b"settings")));
-        for length in MAGIC.len() + 1..whole.len() {
+        let empty = enveloped("v1", "ConfigMap", &[]).len() - 2;
+        for length in (0..whole.len()).filter(|length| *length != empty) {
             assert!(read(&whole[..length]).is_err(), "{length} bytes");
         }
         assert!(

@@ -4,122 +4,58 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::format::{age, count, joined, name, or};
-use super::{Column, Printer, number, text as column, wide};
+use super::{Cells, Printer};
 use crate::apiserver::value::{flag, list, map, text};
 
 pub(super) fn printer(plural: &str) -> Option<Printer> {
-    let (columns, cells): (Vec<Column>, fn(&Value, Timestamp) -> Vec<Value>) = match plural {
+    let (columns, cells): (&'static str, Cells) = match plural {
         "nodes" => (
-            vec![
-                column("Name"),
-                column("Status"),
-                column("Roles"),
-                column("Age"),
-                column("Version"),
-                wide("Internal-IP"),
-                wide("External-IP"),
-                wide("OS-Image"),
-                wide("Kernel-Version"),
-                wide("Container-Runtime"),
-            ],
+            "Name|Status|Roles|Age|Version|+Internal-IP|+External-IP|+OS-Image|+Kernel-Version|+Container-Runtime",
             node,
         ),
-        "namespaces" => (
-            vec![column("Name"), column("Status"), column("Age")],
-            |object, now| {
-                vec![
-                    name(object),
-                    or(object, "/status/phase", ""),
-                    age(object, now),
-                ]
-            },
-        ),
-        "persistentvolumes" => (
+        "namespaces" => ("Name|Status|Age", |object, now| {
             vec![
-                column("Name"),
-                column("Capacity"),
-                column("Access Modes"),
-                column("Reclaim Policy"),
-                column("Status"),
-                column("Claim"),
-                column("StorageClass"),
-                column("VolumeAttributesClass"),
-                column("Reason"),
-                column("Age"),
-                wide("VolumeMode"),
-            ],
+                name(object),
+                or(object, "/status/phase", ""),
+                age(object, now),
+            ]
+        }),
+        "persistentvolumes" => (
+            "Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|+VolumeMode",
             volume,
         ),
         "persistentvolumeclaims" => (
-            vec![
-                column("Name"),
-                column("Status"),
-                column("Volume"),
-                column("Capacity"),
-                column("Access Modes"),
-                column("StorageClass"),
-                column("VolumeAttributesClass"),
-                column("Age"),
-                wide("VolumeMode"),
-            ],
+            "Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|+VolumeMode",
             claim,
         ),
         "storageclasses" => (
-            vec![
-                column("Name"),
-                column("Provisioner"),
-                column("ReclaimPolicy"),
-                column("VolumeBindingMode"),
-                column("AllowVolumeExpansion"),
-                column("Age"),
-            ],
+            "Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age",
             storage_class,
         ),
-        "roles" | "clusterroles" | "limitranges" => {
-            (vec![column("Name"), column("Created At")], |object, _| {
-                vec![
-                    name(object),
-                    or(object, "/metadata/creationTimestamp", "<unknown>"),
-                ]
-            })
+        "roles" | "clusterroles" | "limitranges" => ("Name|Created At", |object, _| {
+            vec![
+                name(object),
+                or(object, "/metadata/creationTimestamp", "<unknown>"),
+            ]
+        }),
+        "rolebindings" | "clusterrolebindings" => {
+            ("Name|Role|Age|+Users|+Groups|+ServiceAccounts", binding)
         }
-        "rolebindings" | "clusterrolebindings" => (
+        "leases" => ("Name|Holder|Age", |object, now| {
             vec![
-                column("Name"),
-                column("Role"),
-                column("Age"),
-                wide("Users"),
-                wide("Groups"),
-                wide("ServiceAccounts"),
-            ],
-            binding,
-        ),
-        "leases" => (
-            vec![column("Name"), column("Holder"), column("Age")],
-            |object, now| {
-                vec![
-                    name(object),
-                    or(object, "/spec/holderIdentity", ""),
-                    age(object, now),
-                ]
-            },
-        ),
-        "priorityclasses" => (
+                name(object),
+                or(object, "/spec/holderIdentity", ""),
+                age(object, now),
+            ]
+        }),
+        "priorityclasses" => ("Name|#Value|Global-Default|Age", |object, now| {
             vec![
-                column("Name"),
-                number("Value"),
-                column("Global-Default"),
-                column("Age"),
-            ],
-            |object, now| {
-                vec![
-                    name(object),
-                    count(object, "/value"),
-                    json!(flag(object, "/globalDefault")),
-                    age(object, now),
-                ]
-            },
-        ),
+                name(object),
+                count(object, "/value"),
+                json!(flag(object, "/globalDefault")),
+                age(object, now),
+            ]
+        }),
         _ => return None,
     };
     Some(Printer { columns, cells })

@@ -4,65 +4,36 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::format::{age, count, name, or};
-use super::{Column, Printer, number, text as column, wide};
+use super::{Cells, Printer};
 use crate::apiserver::clock;
 use crate::apiserver::value::{int, list, map, text};
 
 pub(super) fn printer(plural: &str) -> Option<Printer> {
-    let (columns, cells): (Vec<Column>, fn(&Value, Timestamp) -> Vec<Value>) = match plural {
-        "configmaps" => (
-            vec![column("Name"), number("Data"), column("Age")],
-            |object, now| vec![name(object), keys(object), age(object, now)],
-        ),
-        "secrets" => (
+    let (columns, cells): (&'static str, Cells) = match plural {
+        "configmaps" => ("Name|#Data|Age", |object, now| {
+            vec![name(object), keys(object), age(object, now)]
+        }),
+        "secrets" => ("Name|Type|#Data|Age", |object, now| {
             vec![
-                column("Name"),
-                column("Type"),
-                number("Data"),
-                column("Age"),
-            ],
-            |object, now| {
-                vec![
-                    name(object),
-                    or(object, "/type", ""),
-                    keys(object),
-                    age(object, now),
-                ]
-            },
-        ),
-        "serviceaccounts" => (
-            vec![column("Name"), number("Secrets"), column("Age")],
-            |object, now| {
-                vec![
-                    name(object),
-                    json!(list(object, "/secrets").len()),
-                    age(object, now),
-                ]
-            },
-        ),
+                name(object),
+                or(object, "/type", ""),
+                keys(object),
+                age(object, now),
+            ]
+        }),
+        "serviceaccounts" => ("Name|#Secrets|Age", |object, now| {
+            vec![
+                name(object),
+                json!(list(object, "/secrets").len()),
+                age(object, now),
+            ]
+        }),
         "events" => (
-            vec![
-                column("Last Seen"),
-                column("Type"),
-                column("Reason"),
-                column("Object"),
-                wide("Subobject"),
-                wide("Source"),
-                column("Message"),
-                wide("First Seen"),
-                wide("Count"),
-                wide("Name"),
-            ],
+            "Last Seen|Type|Reason|Object|+Subobject|+Source|Message|+First Seen|+Count|+Name",
             event,
         ),
         "poddisruptionbudgets" => (
-            vec![
-                column("Name"),
-                column("Min Available"),
-                column("Max Unavailable"),
-                number("Allowed Disruptions"),
-                column("Age"),
-            ],
+            "Name|Min Available|Max Unavailable|#Allowed Disruptions|Age",
             |object, now| {
                 vec![
                     name(object),
@@ -73,15 +44,7 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
                 ]
             },
         ),
-        "resourcequotas" => (
-            vec![
-                column("Name"),
-                column("Age"),
-                column("Request"),
-                column("Limit"),
-            ],
-            quota,
-        ),
+        "resourcequotas" => ("Name|Age|Request|Limit", quota),
         _ => return None,
     };
     Some(Printer { columns, cells })

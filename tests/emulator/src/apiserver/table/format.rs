@@ -40,7 +40,7 @@ pub(super) fn containers(object: &Value, field: &str) -> Value {
     joined(
         list(object, "/spec/template/spec/containers")
             .iter()
-            .map(|container| value::text(container, field)),
+            .map(|container| text(container, field)),
         "",
     )
 }

@@ -12,45 +12,15 @@ use serde_json::{Value, json};
 use super::convert;
 use super::resources::Resource;
 
-/// One column.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Column {
-    name: &'static str,
-    kind: &'static str,
-    wide: bool,
-}
-
-/// A column that is always printed.
-const fn text(name: &'static str) -> Column {
-    Column {
-        name,
-        kind: "string",
-        wide: false,
-    }
-}
-
-/// A column of numbers.
-const fn number(name: &'static str) -> Column {
-    Column {
-        name,
-        kind: "integer",
-        wide: false,
-    }
-}
-
-/// A column that is printed with `-o wide` only.
-const fn wide(name: &'static str) -> Column {
-    Column {
-        name,
-        kind: "string",
-        wide: true,
-    }
-}
+/// Makes the cells of an object's row.
+type Cells = fn(&Value, Timestamp) -> Vec<Value>;
 
 /// How a kind is printed.
 struct Printer {
-    columns: Vec<Column>,
-    cells: fn(&Value, Timestamp) -> Vec<Value>,
+    /// The columns with bars between: a `#` marks numbers, a `+` what is printed with `-o wide`
+    /// only.
+    columns: &'static str,
+    cells: Cells,
 }
 
 fn printer(resource: &Resource) -> Printer {
@@ -59,7 +29,7 @@ fn printer(resource: &Resource) -> Printer {
         .or_else(|| cluster::printer(resource.plural))
         .or_else(|| config::printer(resource.plural))
         .unwrap_or(Printer {
-            columns: vec![text("Name"), text("Age")],
+            columns: "Name|Age",
             cells: |object, now| vec![format::name(object), format::age(object, now)],
         })
 }
@@ -72,19 +42,7 @@ pub(super) fn table<'a>(
     whole_rows: bool,
 ) -> Value {
     let printer = printer(resource);
-    let columns: Vec<Value> = printer
-        .columns
-        .iter()
-        .map(|column| {
-            json!({
-                "name": column.name,
-                "type": column.kind,
-                "format": if column.name == "Name" { "name" } else { "" },
-                "description": column.name,
-                "priority": u8::from(column.wide),
-            })
-        })
-        .collect();
+    let columns: Vec<Value> = printer.columns.split('|').map(column).collect();
     let mut version = Value::Null;
     let rows: Vec<Value> = objects
         .map(|object| {
@@ -103,6 +61,17 @@ pub(super) fn table<'a>(
         "metadata": { "resourceVersion": version },
         "columnDefinitions": columns,
         "rows": rows,
+    })
+}
+
+fn column(marked: &str) -> Value {
+    let name = marked.trim_start_matches(['#', '+']);
+    json!({
+        "name": name,
+        "type": if marked.starts_with('#') { "integer" } else { "string" },
+        "format": if name == "Name" { "name" } else { "" },
+        "description": name,
+        "priority": u8::from(marked.starts_with('+')),
     })
 }
 
@@ -126,7 +95,12 @@ mod tests {
         for resource in RESOURCES {
             let printer = printer(resource);
             let cells = (printer.cells)(&json!({}), Timestamp::UNIX_EPOCH);
-            assert_eq!(cells.len(), printer.columns.len(), "{}", resource.plural);
+            assert_eq!(
+                cells.len(),
+                printer.columns.split('|').count(),
+                "{}",
+                resource.plural
+            );
         }
     }
 

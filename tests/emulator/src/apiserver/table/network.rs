@@ -4,74 +4,33 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::format::{age, first_few, joined, labels, name, or, selector};
-use super::{Column, Printer, text as column, wide};
+use super::{Cells, Printer};
 use crate::apiserver::value::{has, int, list, text};
 
 pub(super) fn printer(plural: &str) -> Option<Printer> {
-    let (columns, cells): (Vec<Column>, fn(&Value, Timestamp) -> Vec<Value>) = match plural {
+    let (columns, cells): (&'static str, Cells) = match plural {
         "services" => (
-            vec![
-                column("Name"),
-                column("Type"),
-                column("Cluster-IP"),
-                column("External-IP"),
-                column("Port(s)"),
-                column("Age"),
-                wide("Selector"),
-            ],
+            "Name|Type|Cluster-IP|External-IP|Port(s)|Age|+Selector",
             service,
         ),
-        "endpoints" => (
-            vec![column("Name"), column("Endpoints"), column("Age")],
-            endpoints,
-        ),
-        "endpointslices" => (
+        "endpoints" => ("Name|Endpoints|Age", endpoints),
+        "endpointslices" => ("Name|AddressType|Ports|Endpoints|Age", endpoint_slice),
+        "ingresses" => ("Name|Class|Hosts|Address|Ports|Age", ingress),
+        "ingressclasses" => ("Name|Controller|Parameters|Age", |object, now| {
             vec![
-                column("Name"),
-                column("AddressType"),
-                column("Ports"),
-                column("Endpoints"),
-                column("Age"),
-            ],
-            endpoint_slice,
-        ),
-        "ingresses" => (
+                name(object),
+                or(object, "/spec/controller", ""),
+                or(object, "/spec/parameters/name", "<none>"),
+                age(object, now),
+            ]
+        }),
+        "networkpolicies" => ("Name|Pod-Selector|Age", |object, now| {
             vec![
-                column("Name"),
-                column("Class"),
-                column("Hosts"),
-                column("Address"),
-                column("Ports"),
-                column("Age"),
-            ],
-            ingress,
-        ),
-        "ingressclasses" => (
-            vec![
-                column("Name"),
-                column("Controller"),
-                column("Parameters"),
-                column("Age"),
-            ],
-            |object, now| {
-                vec![
-                    name(object),
-                    or(object, "/spec/controller", ""),
-                    or(object, "/spec/parameters/name", "<none>"),
-                    age(object, now),
-                ]
-            },
-        ),
-        "networkpolicies" => (
-            vec![column("Name"), column("Pod-Selector"), column("Age")],
-            |object, now| {
-                vec![
-                    name(object),
-                    selector(object, "/spec/podSelector"),
-                    age(object, now),
-                ]
-            },
-        ),
+                name(object),
+                selector(object, "/spec/podSelector"),
+                age(object, now),
+            ]
+        }),
         _ => return None,
     };
     Some(Printer { columns, cells })
@@ -210,7 +169,7 @@ mod tests {
             "addresses": [{ "ip": "a" }, { "ip": "b" }, { "ip": "c" }, { "ip": "d" }],
             "ports": [{ "port": 1 }],
         }] });
-        let cells = super::endpoints(&object, Timestamp::UNIX_EPOCH);
+        let cells = endpoints(&object, Timestamp::UNIX_EPOCH);
         assert_eq!(cells[1], "a:1,b:1,c:1 + 1 more...");
     }
 }

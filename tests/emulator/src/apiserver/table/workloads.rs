@@ -4,129 +4,40 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::format::{age, containers, count, labels, name, or, ratio, selector};
-use super::{Column, Printer, number, text as column, wide};
+use super::{Cells, Printer};
 use crate::apiserver::clock;
 use crate::apiserver::value::{flag, has, int, list, text};
 
-const CONTAINERS: Column = wide("Containers");
-const IMAGES: Column = wide("Images");
-const SELECTOR: Column = wide("Selector");
-
 pub(super) fn printer(plural: &str) -> Option<Printer> {
-    let (columns, cells): (Vec<Column>, fn(&Value, Timestamp) -> Vec<Value>) = match plural {
+    let (columns, cells): (&'static str, Cells) = match plural {
         "pods" => (
-            vec![
-                column("Name"),
-                column("Ready"),
-                column("Status"),
-                column("Restarts"),
-                column("Age"),
-                wide("IP"),
-                wide("Node"),
-                wide("Nominated Node"),
-                wide("Readiness Gates"),
-            ],
+            "Name|Ready|Status|Restarts|Age|+IP|+Node|+Nominated Node|+Readiness Gates",
             pod,
         ),
         "deployments" => (
-            vec![
-                column("Name"),
-                column("Ready"),
-                number("Up-to-date"),
-                number("Available"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-                SELECTOR,
-            ],
+            "Name|Ready|#Up-to-date|#Available|Age|+Containers|+Images|+Selector",
             deployment,
         ),
         "replicasets" | "replicationcontrollers" => (
-            vec![
-                column("Name"),
-                number("Desired"),
-                number("Current"),
-                number("Ready"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-                SELECTOR,
-            ],
+            "Name|#Desired|#Current|#Ready|Age|+Containers|+Images|+Selector",
             replica_set,
         ),
-        "statefulsets" => (
-            vec![
-                column("Name"),
-                column("Ready"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-            ],
-            stateful_set,
-        ),
+        "statefulsets" => ("Name|Ready|Age|+Containers|+Images", stateful_set),
         "daemonsets" => (
-            vec![
-                column("Name"),
-                number("Desired"),
-                number("Current"),
-                number("Ready"),
-                number("Up-to-date"),
-                number("Available"),
-                column("Node Selector"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-                SELECTOR,
-            ],
+            "Name|#Desired|#Current|#Ready|#Up-to-date|#Available|Node Selector|Age|+Containers|+Images|+Selector",
             daemon_set,
         ),
         "jobs" => (
-            vec![
-                column("Name"),
-                column("Status"),
-                column("Completions"),
-                column("Duration"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-                SELECTOR,
-            ],
+            "Name|Status|Completions|Duration|Age|+Containers|+Images|+Selector",
             job,
         ),
         "cronjobs" => (
-            vec![
-                column("Name"),
-                column("Schedule"),
-                column("Timezone"),
-                column("Suspend"),
-                number("Active"),
-                column("Last Schedule"),
-                column("Age"),
-                CONTAINERS,
-                IMAGES,
-                SELECTOR,
-            ],
+            "Name|Schedule|Timezone|Suspend|#Active|Last Schedule|Age|+Containers|+Images|+Selector",
             cron_job,
         ),
-        "controllerrevisions" => (
-            vec![
-                column("Name"),
-                column("Controller"),
-                number("Revision"),
-                column("Age"),
-            ],
-            controller_revision,
-        ),
+        "controllerrevisions" => ("Name|Controller|#Revision|Age", controller_revision),
         "horizontalpodautoscalers" => (
-            vec![
-                column("Name"),
-                column("Reference"),
-                column("Targets"),
-                column("MinPods"),
-                column("MaxPods"),
-                number("Replicas"),
-                column("Age"),
-            ],
+            "Name|Reference|Targets|MinPods|MaxPods|#Replicas|Age",
             autoscaler,
         ),
         _ => return None,
@@ -386,7 +297,7 @@ mod tests {
             [json!("1/2"), json!("CrashLoopBackOff"), json!("2")]
         );
         pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        assert_eq!(super::pod_status(&pod), "Terminating");
+        assert_eq!(pod_status(&pod), "Terminating");
     }
 
     #[test]
