@@ -47,7 +47,8 @@ struct Started {
     /// The contexts' names, in the order of the clusters.
     contexts: Vec<String>,
     authority_pem: String,
-    token: Secret,
+    /// The local listener's, in the order of the clusters.
+    tokens: Vec<Secret>,
     port: u16,
     stop: CancellationToken,
     serving: JoinHandle<()>,
@@ -63,14 +64,14 @@ impl Started {
         let certificate = LocalCertificate::generate()?;
         let azure = Azure::new(settings)?;
         let clusters = clusters::open(&azure, settings, printer).await?;
-        let token = Secret::from(random_hex::<32>());
-        let routes = clusters.iter().map(|cluster| {
-            let route = Route {
-                upstream: cluster.clone(),
-            };
-            (cluster.session.id().hash(), route)
+        let tokens: Vec<_> = clusters
+            .iter()
+            .map(|_| Secret::from(random_hex::<32>()))
+            .collect();
+        let routes = clusters.iter().zip(&tokens).map(|(cluster, token)| {
+            Route::new(token, cluster.session.id().hash(), cluster.clone())
         });
-        let gate = Arc::new(Gate::new(&token, routes.collect()));
+        let gate = Arc::new(Gate::new(routes.collect()));
         let stop = CancellationToken::new();
         let serving = tokio::spawn(listener.serve(certificate.config, gate, stop.clone(), GRACE));
         printer.tell(&Event::Listening { port });
@@ -81,7 +82,7 @@ impl Started {
         let started = Self {
             contexts: contexts(&clusters, settings.context.as_deref()),
             authority_pem: certificate.authority_pem,
-            token,
+            tokens,
             port,
             stop,
             serving,
@@ -164,7 +165,7 @@ impl Started {
     async fn merge_into(&self, file: &Path, printer: Printer) -> Result<(), Error> {
         for index in (0..self.clusters.len()).rev() {
             let (context, user, server) = self.names(index);
-            let (authority_pem, token) = (self.authority_pem.clone(), self.token.clone());
+            let (authority_pem, token) = (self.authority_pem.clone(), self.tokens[index].clone());
             let (path, name) = (file.to_owned(), context.clone());
             let written = spawn_blocking(move || {
                 let entry = Entry {
@@ -201,7 +202,7 @@ impl Started {
                 user: &user,
                 server: &server,
                 certificate_authority_pem: &self.authority_pem,
-                token: self.token.expose(),
+                token: self.tokens[index].expose(),
             };
             text = Some(match text {
                 None => kubeconfig::fresh(&entry),

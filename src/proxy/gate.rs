@@ -1,11 +1,14 @@
-//! Who may pass, and where to: the bearer token of this run, and a cluster's path.
+//! Who may pass, and where to: each cluster has a bearer token of its own for this run.
+//!
+//! The token alone decides the cluster. A cluster's server has the path `/proxies/<64 hex>`, by
+//! which tools recognise an Arc context; requests that leave it out (`kubectl get --raw` does)
+//! mean the same cluster, and one that names another cluster's is refused.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
 use super::{AnswerBody, Upstream, forward, respond, upgrade};
@@ -18,25 +21,34 @@ const PREFIX: &str = "/proxies/";
 /// The gate: checks a request and sends it on its way.
 #[derive(Debug)]
 pub struct Gate<U> {
-    /// The whole value that `Authorization` must have.
-    authorization: Secret,
-    routes: HashMap<String, Route<U>>,
+    routes: Vec<Route<U>>,
     drain: Drain,
 }
 
 /// One cluster behind the gate.
 #[derive(Debug)]
 pub struct Route<U> {
-    /// Where its requests go.
-    pub upstream: Arc<U>,
+    /// The whole value that `Authorization` must have.
+    authorization: Secret,
+    hash: String,
+    upstream: Arc<U>,
+}
+
+impl<U> Route<U> {
+    /// A way to `upstream` for those who bear `token`, below the path `/proxies/<hash>`.
+    pub fn new(token: &Secret, hash: String, upstream: Arc<U>) -> Self {
+        Self {
+            authorization: Secret::from(format!("Bearer {}", token.expose())),
+            hash,
+            upstream,
+        }
+    }
 }
 
 impl<U: Upstream> Gate<U> {
-    /// A gate that lets those pass who bear `token`. The keys of `routes` are the clusters' 64
-    /// hex digits.
-    pub fn new(token: &Secret, routes: HashMap<String, Route<U>>) -> Self {
+    /// A gate with these ways through it.
+    pub fn new(routes: Vec<Route<U>>) -> Self {
         Self {
-            authorization: Secret::from(format!("Bearer {}", token.expose())),
             routes,
             drain: Drain::default(),
         }
@@ -55,20 +67,13 @@ impl<U: Upstream> Gate<U> {
         if request.uri().path() == "/healthz" {
             return respond::plain(StatusCode::OK, "text/plain", "ok");
         }
-        if !self.is_authorized(&request) {
+        let Some(route) = self.route(&request) else {
             let why = "arcproxy: this listener only serves the user whose kubeconfig names it";
             return respond::refused(StatusCode::UNAUTHORIZED, why);
-        }
-        let Some((route, path)) = self.route(&request) else {
-            let why =
-                "arcproxy: no such cluster on this listener; its paths are /proxies/<cluster>/…";
-            return respond::refused(StatusCode::NOT_FOUND, why);
         };
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.path_and_query = Some(path);
-        let Ok(uri) = http::Uri::from_parts(parts) else {
-            let why = "arcproxy: the request's address makes no sense";
-            return respond::refused(StatusCode::BAD_REQUEST, why);
+        let Some(uri) = without_prefix(request.uri(), &route.hash) else {
+            let why = "arcproxy: this token is not for that cluster; its path is another one";
+            return respond::refused(StatusCode::NOT_FOUND, why);
         };
         *request.uri_mut() = uri;
         if upgrade::is_upgrade(&request) {
@@ -78,31 +83,34 @@ impl<U: Upstream> Gate<U> {
         }
     }
 
-    fn is_authorized(&self, request: &Request<Incoming>) -> bool {
+    fn route(&self, request: &Request<Incoming>) -> Option<&Route<U>> {
         let mut given = request.headers().get_all(header::AUTHORIZATION).iter();
         // Two tokens leave open which one counts.
         let (Some(given), None) = (given.next(), given.next()) else {
-            return false;
+            return None;
         };
-        verify_slices_are_equal(given.as_bytes(), self.authorization.expose().as_bytes()).is_ok()
-    }
-
-    fn route(&self, request: &Request<Incoming>) -> Option<(&Route<U>, PathAndQuery)> {
-        let path = request.uri().path_and_query()?.as_str();
-        let (hash, rest) = split(path)?;
-        let rest = if rest.starts_with('/') {
-            rest.to_owned()
-        } else {
-            format!("/{rest}")
-        };
-        Some((self.routes.get(hash)?, PathAndQuery::try_from(rest).ok()?))
+        self.routes.iter().find(|route| {
+            let wanted = route.authorization.expose().as_bytes();
+            verify_slices_are_equal(given.as_bytes(), wanted).is_ok()
+        })
     }
 }
 
-/// The cluster's hash and what follows it: empty, or beginning with `/` or `?`.
-fn split(path: &str) -> Option<(&str, &str)> {
-    let rest = path.strip_prefix(PREFIX)?;
-    Some(rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())))
+/// `uri` without the path of the cluster `hash`; `None` where it names another cluster's.
+fn without_prefix(uri: &Uri, hash: &str) -> Option<Uri> {
+    let path = uri.path_and_query()?.as_str();
+    let Some(named) = path.strip_prefix(PREFIX) else {
+        return Some(uri.clone());
+    };
+    let rest = named.strip_prefix(hash)?;
+    let rest = match rest.chars().next() {
+        Some('/') => rest.to_owned(),
+        Some('?') | None => format!("/{rest}"),
+        Some(_) => return None,
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(rest).ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 #[cfg(test)]
@@ -111,11 +119,22 @@ mod tests {
 
     #[test]
     fn the_prefix_is_taken_off_and_nothing_else() {
-        assert_eq!(split("/proxies/ab/api/v1?x=1"), Some(("ab", "/api/v1?x=1")));
-        assert_eq!(split("/proxies/ab"), Some(("ab", "")));
-        assert_eq!(split("/proxies/ab?timeout=1s"), Some(("ab", "?timeout=1s")));
-        assert_eq!(split("/proxies/ab/../cd"), Some(("ab", "/../cd")));
-        assert_eq!(split("/api/v1"), None);
-        assert_eq!(split("//proxies/ab/"), None);
+        let without = |path: &str| {
+            let uri = path.parse().expect("a path");
+            without_prefix(&uri, "ab").map(|uri| uri.to_string())
+        };
+        for (path, rest) in [
+            ("/proxies/ab/api/v1?x=1", "/api/v1?x=1"),
+            ("/proxies/ab", "/"),
+            ("/proxies/ab?timeout=1s", "/?timeout=1s"),
+            ("/proxies/ab/../cd", "/../cd"),
+            ("/version", "/version"),
+            ("//proxies/cd/", "//proxies/cd/"),
+        ] {
+            assert_eq!(without(path).as_deref(), Some(rest));
+        }
+        for path in ["/proxies/cd/api", "/proxies/abc/api", "/proxies/"] {
+            assert_eq!(without(path), None, "{path}");
+        }
     }
 }

@@ -154,6 +154,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_bytes_are_the_bridges_own() {
+        let golden = include_str!("../../tests/fixtures/bridge-preamble.hex");
+        let bytes = |name: &str| {
+            let line = golden
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .expect("a line");
+            line.split_whitespace()
+                .map(|byte| u8::from_str_radix(byte, 16).expect("hex"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(preamble("443").expect("a preamble"), bytes("sender:"));
+        assert_eq!(BRIDGE_ACCEPTED[..], bytes("agreed:"));
+        assert_eq!(BRIDGE_REFUSAL[..], bytes("refused:"));
+    }
+
     #[tokio::test]
     async fn a_bridge_is_greeted_with_the_port() {
         let mut stream = answering(b"\x01\x00\x00\x03443", &[1, 0, 0]);

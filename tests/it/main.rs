@@ -8,6 +8,7 @@ mod bad_input;
 mod commands;
 mod golden;
 mod harness;
+mod inputs;
 mod kube_client;
 mod kubeconfig;
 mod kubectl;

@@ -32,7 +32,8 @@ async fn stdout_has_azs_lines_and_stderr_the_progress() {
     for line in [
         format!("✓ Signed in as service principal {client}"),
         "✓ edge-demo · eastus · agent 1.28.1 · Connected".to_owned(),
-        "✓ Tunnel open through azgnrelay-local-l1.localhost · Kubernetes v1.32".to_owned(),
+        "✓ Tunnel open through azgnrelay-local-l1.servicebus.localhost · Kubernetes v1.32"
+            .to_owned(),
         "Stopping.".to_owned(),
     ] {
         assert!(stderr.contains(&line), "{line:?} is not in: {stderr}");

@@ -112,7 +112,13 @@ impl Tokens {
     }
 
     /// Makes a token for a service account; `now` and `seconds` bound its life.
-    pub(super) fn issue(&self, account: &Value, audiences: &[String], now: i64, seconds: i64) -> String {
+    pub(super) fn issue(
+        &self,
+        account: &Value,
+        audiences: &[String],
+        now: i64,
+        seconds: i64,
+    ) -> String {
         let audiences = if audiences.is_empty() {
             vec![ISSUER.to_owned()]
         } else {
@@ -151,7 +157,10 @@ impl Tokens {
         if token == self.admin {
             return Some(User {
                 name: "kubernetes-admin".to_owned(),
-                groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+                groups: vec![
+                    "system:masters".to_owned(),
+                    "system:authenticated".to_owned(),
+                ],
                 ..User::default()
             });
         }
@@ -238,7 +247,12 @@ pub(super) fn impersonation(headers: &HeaderMap) -> Result<Option<Impersonation>
     let mut asks = Vec::new();
     let mut user = match account_of(&name) {
         Some((namespace, account)) => {
-            asks.push(("", "serviceaccounts".to_owned(), namespace.to_owned(), account.to_owned()));
+            asks.push((
+                "",
+                "serviceaccounts".to_owned(),
+                namespace.to_owned(),
+                account.to_owned(),
+            ));
             User::service_account(namespace, account, "")
         }
         None => {
@@ -263,7 +277,12 @@ pub(super) fn impersonation(headers: &HeaderMap) -> Result<Option<Impersonation>
     for (key, values) in &extra {
         for wanted in values {
             let resource = format!("userextras/{key}");
-            asks.push(("authentication.k8s.io", resource, String::new(), wanted.clone()));
+            asks.push((
+                "authentication.k8s.io",
+                resource,
+                String::new(),
+                wanted.clone(),
+            ));
         }
     }
     user.extra = extra;
@@ -289,7 +308,8 @@ mod tests {
     #[test]
     fn a_service_account_token_tells_its_account_until_it_expires() {
         let tokens = Tokens::new().unwrap();
-        let account = json!({ "metadata": { "namespace": "demo", "name": "deployer", "uid": "u" } });
+        let account =
+            json!({ "metadata": { "namespace": "demo", "name": "deployer", "uid": "u" } });
         let token = tokens.issue(&account, &[], 1000, 60);
         let user = tokens.identify(&token, 1059).unwrap();
         assert_eq!(user.name, "system:serviceaccount:demo:deployer");
@@ -307,7 +327,10 @@ mod tests {
     #[test]
     fn impersonation_carries_groups_and_extras() {
         let mut headers = HeaderMap::new();
-        headers.insert("impersonate-user", HeaderValue::from_static("ana@contoso.com"));
+        headers.insert(
+            "impersonate-user",
+            HeaderValue::from_static("ana@contoso.com"),
+        );
         headers.append("impersonate-group", HeaderValue::from_static("one"));
         headers.append("impersonate-group", HeaderValue::from_static("two"));
         headers.insert("impersonate-extra-oid", HeaderValue::from_static("42"));

@@ -54,9 +54,19 @@ impl Access {
 
     /// The refusal of this to `user`, in the words of the real server.
     pub(super) fn refusal(&self, user: &User) -> Status {
-        let Self { verb, group, resource, namespace, name, path } = self;
+        let Self {
+            verb,
+            group,
+            resource,
+            namespace,
+            name,
+            path,
+        } = self;
         if let Some(path) = path {
-            let message = format!("forbidden: User \"{}\" cannot {verb} path \"{path}\"", user.name);
+            let message = format!(
+                "forbidden: User \"{}\" cannot {verb} path \"{path}\"",
+                user.name
+            );
             return Status::forbidden(message, None, "");
         }
         let scope = if namespace.is_empty() {
@@ -146,9 +156,7 @@ fn is_meant(subject: &Value, user: &User, binding_namespace: &str) -> bool {
     match value::text(subject, "/kind") {
         // Entra's user principal names differ from tenant to tenant: the part before the @ is
         // enough for the demo's bindings.
-        "User" => {
-            name == user.name || (name.ends_with('@') && user.name.starts_with(name))
-        }
+        "User" => name == user.name || (name.ends_with('@') && user.name.starts_with(name)),
         "Group" => user.is_in(name),
         "ServiceAccount" => {
             let namespace = match value::text(subject, "/namespace") {
@@ -222,7 +230,10 @@ mod tests {
     }
 
     fn user(name: &str) -> User {
-        User { name: name.to_owned(), ..User::default() }
+        User {
+            name: name.to_owned(),
+            ..User::default()
+        }
     }
 
     #[test]
@@ -240,7 +251,15 @@ mod tests {
     #[test]
     fn people_administrate_and_unbound_accounts_do_not() {
         let store = store();
-        assert!(allowed(&store, &user("ana@contoso.com"), &pods("delete", "kube-system")));
-        assert!(!allowed(&store, &user("system:serviceaccount:demo:default"), &pods("get", "demo")));
+        assert!(allowed(
+            &store,
+            &user("ana@contoso.com"),
+            &pods("delete", "kube-system")
+        ));
+        assert!(!allowed(
+            &store,
+            &user("system:serviceaccount:demo:default"),
+            &pods("get", "demo")
+        ));
     }
 }

@@ -22,7 +22,11 @@ fn is_converted(resource: &Resource) -> bool {
 fn rename(object: &mut Value, forth: bool) {
     let fields = value::fields(object);
     for (stored, shown) in RENAMED {
-        let (from, to) = if forth { (stored, shown) } else { (shown, stored) };
+        let (from, to) = if forth {
+            (stored, shown)
+        } else {
+            (shown, stored)
+        };
         if let Some(moved) = fields.remove(*from) {
             fields.insert((*to).to_owned(), moved);
         }

@@ -19,7 +19,11 @@ pub(super) fn fill(plural: &str, object: &mut Value, store: &Store) {
             if value::text(object, "/spec/strategy/type") == "RollingUpdate" {
                 let path = ["spec", "strategy", "rollingUpdate"];
                 set_default(object, &[path.as_slice(), &["maxSurge"]].concat(), "25%");
-                set_default(object, &[path.as_slice(), &["maxUnavailable"]].concat(), "25%");
+                set_default(
+                    object,
+                    &[path.as_slice(), &["maxUnavailable"]].concat(),
+                    "25%",
+                );
             }
         }
         "replicasets" | "replicationcontrollers" => workload(object),
@@ -40,7 +44,10 @@ pub(super) fn fill(plural: &str, object: &mut Value, store: &Store) {
             set_default(object, &["spec", "suspend"], false);
             set_default(object, &["spec", "successfulJobsHistoryLimit"], 3);
             set_default(object, &["spec", "failedJobsHistoryLimit"], 1);
-            template(value::place(object, &["spec", "jobTemplate", "spec", "template"]));
+            template(value::place(
+                object,
+                &["spec", "jobTemplate", "spec", "template"],
+            ));
         }
         "services" => service(object, store),
         "secrets" => secret(object),
@@ -59,7 +66,11 @@ pub(super) fn fill(plural: &str, object: &mut Value, store: &Store) {
 fn update_strategy(object: &mut Value, rolling: Value) {
     set_default(object, &["spec", "updateStrategy", "type"], "RollingUpdate");
     if value::text(object, "/spec/updateStrategy/type") == "RollingUpdate" {
-        set_default(object, &["spec", "updateStrategy", "rollingUpdate"], rolling);
+        set_default(
+            object,
+            &["spec", "updateStrategy", "rollingUpdate"],
+            rolling,
+        );
     }
 }
 
@@ -125,14 +136,21 @@ fn pod_spec(spec: &mut Value) {
 
 fn container(container: &mut Value) {
     let image = value::text(container, "/image");
-    let tag = image.rsplit('/').next().and_then(|last| last.split_once(':'));
+    let tag = image
+        .rsplit('/')
+        .next()
+        .and_then(|last| last.split_once(':'));
     let policy = match tag {
         Some((_, tag)) if tag != "latest" => "IfNotPresent",
         _ => "Always",
     };
     set_default(container, &["imagePullPolicy"], policy);
     set_default(container, &["resources"], json!({}));
-    set_default(container, &["terminationMessagePath"], "/dev/termination-log");
+    set_default(
+        container,
+        &["terminationMessagePath"],
+        "/dev/termination-log",
+    );
     set_default(container, &["terminationMessagePolicy"], "File");
     let ports = container.get_mut("ports").and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten() {
@@ -171,14 +189,22 @@ fn job(job: &mut Value) {
         return;
     }
     let label = "batch.kubernetes.io/controller-uid";
-    set(job, &["spec", "selector", "matchLabels", label], uid.clone());
+    set(
+        job,
+        &["spec", "selector", "matchLabels", label],
+        uid.clone(),
+    );
     for (key, value) in [
         (label, &uid),
         ("batch.kubernetes.io/job-name", &name),
         ("controller-uid", &uid),
         ("job-name", &name),
     ] {
-        set(job, &["spec", "template", "metadata", "labels", key], value.clone());
+        set(
+            job,
+            &["spec", "template", "metadata", "labels", key],
+            value.clone(),
+        );
     }
 }
 
@@ -202,7 +228,9 @@ fn service(service: &mut Value, store: &Store) {
     if on_nodes {
         set_default(service, &["spec", "externalTrafficPolicy"], "Cluster");
     }
-    let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
+    let ports = service
+        .pointer_mut("/spec/ports")
+        .and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten() {
         set_default(port, &["protocol"], "TCP");
         let number = port["port"].clone();
@@ -225,7 +253,11 @@ fn secret(secret: &mut Value) {
 
 fn namespace(namespace: &mut Value) {
     let name = value::name(namespace).to_owned();
-    set(namespace, &["metadata", "labels", "kubernetes.io/metadata.name"], name);
+    set(
+        namespace,
+        &["metadata", "labels", "kubernetes.io/metadata.name"],
+        name,
+    );
     set_default(namespace, &["spec", "finalizers"], json!(["kubernetes"]));
     set_default(namespace, &["status", "phase"], "Active");
 }
@@ -258,8 +290,14 @@ mod tests {
             ("localhost:5000/nginx", "Always"),
             ("nginx:1.27", "IfNotPresent"),
         ] {
-            let pod = filled("pods", json!({ "spec": { "containers": [{ "image": image }] } }));
-            assert_eq!(pod["spec"]["containers"][0]["imagePullPolicy"], policy, "{image}");
+            let pod = filled(
+                "pods",
+                json!({ "spec": { "containers": [{ "image": image }] } }),
+            );
+            assert_eq!(
+                pod["spec"]["containers"][0]["imagePullPolicy"], policy,
+                "{image}"
+            );
         }
     }
 

@@ -24,7 +24,10 @@ pub(super) fn version() -> Value {
 
 /// Answers a discovery path; none if it is no such path.
 pub(super) fn answer(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let segments: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
     let document = match segments.as_slice() {
         ["api" | "apis"] => {
             let core = segments[0] == "api";
@@ -74,7 +77,11 @@ fn group_document(name: &str) -> Option<Value> {
 }
 
 fn verbs(resource: &Resource) -> &'static [&'static str] {
-    if resource.stored { STORED_VERBS } else { &["create"] }
+    if resource.stored {
+        STORED_VERBS
+    } else {
+        &["create"]
+    }
 }
 
 fn resource_list(group: &str, version: &str) -> Option<Value> {
@@ -166,9 +173,8 @@ fn aggregated(core: bool, api_version: &str) -> Response<Body> {
         "items": items,
     });
     let mut response = Response::new(full(document.to_string()));
-    let media_type = format!(
-        "application/json;g=apidiscovery.k8s.io;v={api_version};as=APIGroupDiscoveryList"
-    );
+    let media_type =
+        format!("application/json;g=apidiscovery.k8s.io;v={api_version};as=APIGroupDiscoveryList");
     let headers = response.headers_mut();
     if let Ok(media_type) = HeaderValue::from_str(&media_type) {
         headers.insert(header::CONTENT_TYPE, media_type);
@@ -178,9 +184,7 @@ fn aggregated(core: bool, api_version: &str) -> Response<Body> {
 }
 
 fn aggregated_resource(resource: &Resource) -> Value {
-    let response_kind = |group: &str, version: &str, kind: &str| {
-        json!({ "group": group, "version": version, "kind": kind })
-    };
+    let response_kind = |group: &str, version: &str, kind: &str| json!({ "group": group, "version": version, "kind": kind });
     let subresources: Vec<Value> = resource
         .subresources
         .iter()

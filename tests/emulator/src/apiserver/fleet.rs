@@ -45,7 +45,9 @@ pub(super) fn settle(server: &Server) {
     server.store.set_clock_offset(SignedDuration::ZERO);
     // Real events are gone after an hour.
     for event in server.store.all("events", None) {
-        server.store.remove("events", &super::store::Key::of(&event));
+        server
+            .store
+            .remove("events", &super::store::Key::of(&event));
     }
 }
 
@@ -88,10 +90,30 @@ fn node(server: &Server, index: u32) -> Value {
         "pods": "110",
     });
     let conditions: Vec<Value> = [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+        (
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
+        (
+            "DiskPressure",
+            "False",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+        (
+            "PIDPressure",
+            "False",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ),
+        (
+            "Ready",
+            "True",
+            "KubeletReady",
+            "kubelet is posting ready status",
+        ),
     ]
     .into_iter()
     .map(|(kind, status, reason, message)| {
@@ -177,11 +199,22 @@ mod tests {
     #[test]
     fn every_object_fits_its_schema() {
         let server = settled();
-        for resource in resources::RESOURCES.iter().filter(|known| known.group != "events.k8s.io") {
-            assert!(matches!(schemas().shape(schemas().named(resource.schema)), Shape::Struct(_)));
+        for resource in resources::RESOURCES
+            .iter()
+            .filter(|known| known.group != "events.k8s.io")
+        {
+            assert!(matches!(
+                schemas().shape(schemas().named(resource.schema)),
+                Shape::Struct(_)
+            ));
             for object in server.store.all(resource.key(), None) {
                 let decoding = validate::decode(resource.schema, &object);
-                assert_eq!(decoding, validate::Decoding::default(), "{} {object:#}", resource.plural);
+                assert_eq!(
+                    decoding,
+                    validate::Decoding::default(),
+                    "{} {object:#}",
+                    resource.plural
+                );
             }
         }
     }
@@ -192,11 +225,21 @@ mod tests {
         let pods = server.store.all("pods", None);
         assert!(pods.len() > 10);
         for pod in pods {
-            assert_eq!(value::text(&pod, "/status/phase"), "Running", "{}", value::name(&pod));
+            assert_eq!(
+                value::text(&pod, "/status/phase"),
+                "Running",
+                "{}",
+                value::name(&pod)
+            );
         }
         for deployment in server.store.all("deployments", None) {
             let ready = value::int(&deployment, "/status/readyReplicas");
-            assert_eq!(ready, value::int(&deployment, "/spec/replicas"), "{}", value::name(&deployment));
+            assert_eq!(
+                ready,
+                value::int(&deployment, "/spec/replicas"),
+                "{}",
+                value::name(&deployment)
+            );
         }
     }
 

@@ -18,6 +18,7 @@ mod fleet;
 mod handlers;
 mod openapi;
 mod patch;
+mod protobuf;
 pub mod remote;
 mod request;
 mod resources;

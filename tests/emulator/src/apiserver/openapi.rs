@@ -75,7 +75,11 @@ fn build(group: &str, version: &str) -> Value {
         let kind = kind_of(resource);
         kinds.insert(resource.schema.to_owned(), kind.clone());
         let base = if resource.namespaced {
-            format!("/{}/namespaces/{{namespace}}/{}", root(group, version), resource.plural)
+            format!(
+                "/{}/namespaces/{{namespace}}/{}",
+                root(group, version),
+                resource.plural
+            )
         } else {
             format!("/{}/{}", root(group, version), resource.plural)
         };
@@ -130,17 +134,19 @@ fn collect_references(schema: &Value, names: &mut BTreeSet<String>) {
             if let Some(name) = reference.and_then(|reference| reference.strip_prefix(REFERENCE)) {
                 collect(name, names);
             }
-            fields.values().for_each(|field| collect_references(field, names));
+            fields
+                .values()
+                .for_each(|field| collect_references(field, names));
         }
-        Value::Array(items) => items.iter().for_each(|item| collect_references(item, names)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect_references(item, names)),
         _ => {}
     }
 }
 
 fn operation(resource: &Resource, kind: &Value, verb: &str) -> Value {
-    let parameter = |name: &str| {
-        json!({ "name": name, "in": "query", "schema": { "type": "string", "uniqueItems": true } })
-    };
+    let parameter = |name: &str| json!({ "name": name, "in": "query", "schema": { "type": "string", "uniqueItems": true } });
     let reference = json!({ "$ref": format!("{REFERENCE}{}", resource.schema) });
     let mut operation = json!({
         "x-kubernetes-action": verb,
@@ -153,7 +159,13 @@ fn operation(resource: &Resource, kind: &Value, verb: &str) -> Value {
     let names: &[&str] = match verb {
         "post" | "put" => &["dryRun", "fieldManager", "fieldValidation"],
         "patch" => &["dryRun", "fieldManager", "fieldValidation", "force"],
-        "list" => &["labelSelector", "fieldSelector", "limit", "continue", "watch"],
+        "list" => &[
+            "labelSelector",
+            "fieldSelector",
+            "limit",
+            "continue",
+            "watch",
+        ],
         "delete" => &["dryRun", "gracePeriodSeconds", "propagationPolicy"],
         _ => &[],
     };
@@ -186,7 +198,10 @@ mod tests {
             let mut names = BTreeSet::new();
             collect_references(&document, &mut names);
             for name in names {
-                assert!(document["components"]["schemas"].get(&name).is_some(), "{name}");
+                assert!(
+                    document["components"]["schemas"].get(&name).is_some(),
+                    "{name}"
+                );
             }
         }
     }
@@ -194,7 +209,9 @@ mod tests {
     #[test]
     fn the_index_leads_to_the_documents() {
         let index = index();
-        let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap();
+        let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"]
+            .as_str()
+            .unwrap();
         assert!(url.starts_with("/openapi/v3/apis/apps/v1?hash="));
         assert_eq!(document("apis/nothing/v1"), None);
     }

@@ -35,7 +35,8 @@ impl Target {
         let (namespace, rest) = match rest {
             // `namespaces/x/status` is about the namespace, `namespaces/x/pods` about its pods.
             ["namespaces", namespace, plural, ..]
-                if resources::find(group, version, plural).is_some_and(|found| found.namespaced) =>
+                if resources::find(group, version, plural)
+                    .is_some_and(|found| found.namespaced) =>
             {
                 (*namespace, &rest[2..])
             }
@@ -134,7 +135,10 @@ impl Form {
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
         for offer in accepted(headers) {
             let mut parts = offer.split(';').map(str::trim);
-            if !matches!(parts.next(), Some("application/json" | "*/*" | "application/*" | "")) {
+            if !matches!(
+                parts.next(),
+                Some("application/json" | "*/*" | "application/*" | "")
+            ) {
                 continue;
             }
             for part in parts {
@@ -189,7 +193,10 @@ mod tests {
             ("/api/v1/pods", ["pods", "", "", ""]),
             ("/api/v1/namespaces", ["namespaces", "", "", ""]),
             ("/api/v1/namespaces/a", ["namespaces", "", "a", ""]),
-            ("/api/v1/namespaces/a/status", ["namespaces", "", "a", "status"]),
+            (
+                "/api/v1/namespaces/a/status",
+                ["namespaces", "", "a", "status"],
+            ),
             ("/api/v1/namespaces/a/pods", ["pods", "a", "", ""]),
             ("/api/v1/namespaces/a/pods/b/log", ["pods", "a", "b", "log"]),
             (
@@ -198,7 +205,12 @@ mod tests {
             ),
             (
                 "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
-                ["clusterroles.rbac.authorization.k8s.io", "", "system:node", ""],
+                [
+                    "clusterroles.rbac.authorization.k8s.io",
+                    "",
+                    "system:node",
+                    "",
+                ],
             ),
         ] {
             assert_eq!(parsed(path), parts(expected), "{path}");

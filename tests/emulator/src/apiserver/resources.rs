@@ -71,11 +71,31 @@ const STREAM: &[&str] = &["create", "get"];
 const POD: &[Subresource] = &[
     own("status", "Pod"),
     own("ephemeralcontainers", "Pod"),
-    Subresource { name: "log", kind: ("", "", "Pod"), verbs: &["get"] },
-    Subresource { name: "exec", kind: ("", "", "PodExecOptions"), verbs: STREAM },
-    Subresource { name: "attach", kind: ("", "", "PodAttachOptions"), verbs: STREAM },
-    Subresource { name: "portforward", kind: ("", "", "PodPortForwardOptions"), verbs: STREAM },
-    Subresource { name: "eviction", kind: ("policy", "v1", "Eviction"), verbs: &["create"] },
+    Subresource {
+        name: "log",
+        kind: ("", "", "Pod"),
+        verbs: &["get"],
+    },
+    Subresource {
+        name: "exec",
+        kind: ("", "", "PodExecOptions"),
+        verbs: STREAM,
+    },
+    Subresource {
+        name: "attach",
+        kind: ("", "", "PodAttachOptions"),
+        verbs: STREAM,
+    },
+    Subresource {
+        name: "portforward",
+        kind: ("", "", "PodPortForwardOptions"),
+        verbs: STREAM,
+    },
+    Subresource {
+        name: "eviction",
+        kind: ("policy", "v1", "Eviction"),
+        verbs: &["create"],
+    },
 ];
 
 const TOKEN: &[Subresource] = &[Subresource {
@@ -117,9 +137,9 @@ impl Resource {
 
 /// The resource at a path.
 pub(super) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    RESOURCES.iter().find(|known| {
-        known.plural == plural && known.group == group && known.version == version
-    })
+    RESOURCES
+        .iter()
+        .find(|known| known.plural == plural && known.group == group && known.version == version)
 }
 
 /// The resource of a plural name, in whatever group.

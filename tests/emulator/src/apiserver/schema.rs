@@ -67,7 +67,9 @@ impl Schemas {
         );
         for (definition, field, rule) in MERGE_RULES {
             for name in definitions_named(&definitions, definition) {
-                if let Some(property) = definitions[&name].pointer_mut(&format!("/properties/{field}")) {
+                if let Some(property) =
+                    definitions[&name].pointer_mut(&format!("/properties/{field}"))
+                {
                     rule.write(property);
                 }
             }
@@ -110,7 +112,10 @@ impl Schemas {
         if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
             return Shape::Struct(properties);
         }
-        if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
+        if let Some(values) = schema
+            .get("additionalProperties")
+            .filter(|values| values.is_object())
+        {
             return Shape::Map(values);
         }
         match schema.get("items") {
@@ -121,7 +126,9 @@ impl Schemas {
 
     /// Follows references.
     pub(super) fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
-        let reference = schema.get("$ref").or_else(|| schema.pointer("/allOf/0/$ref"));
+        let reference = schema
+            .get("$ref")
+            .or_else(|| schema.pointer("/allOf/0/$ref"));
         reference
             .and_then(Value::as_str)
             .and_then(|reference| reference.strip_prefix(REFERENCE))
@@ -166,7 +173,10 @@ fn wrap_references(schema: &mut Value) {
 }
 
 fn declare_lists_atomic(definition: &mut Value) {
-    let Some(properties) = definition.get_mut("properties").and_then(Value::as_object_mut) else {
+    let Some(properties) = definition
+        .get_mut("properties")
+        .and_then(Value::as_object_mut)
+    else {
         return;
     };
     for property in properties.values_mut() {
@@ -240,7 +250,11 @@ const MERGE_RULES: &[(&str, &str, Rule)] = &[
     ("PodSpec", "nodeSelector", Rule::AtomicMap),
     ("PodSpec", "resourceClaims", Rule::RetainingKeys(&["name"])),
     ("PodSpec", "schedulingGates", NAMED),
-    ("PodSpec", "topologySpreadConstraints", Rule::Keys(&["topologyKey", "whenUnsatisfiable"])),
+    (
+        "PodSpec",
+        "topologySpreadConstraints",
+        Rule::Keys(&["topologyKey", "whenUnsatisfiable"]),
+    ),
     ("PodSpec", "volumes", Rule::RetainingKeys(&["name"])),
     ("PodStatus", "hostIPs", Rule::Keys(&["ip"])),
     ("PodStatus", "podIPs", Rule::Keys(&["ip"])),
@@ -327,7 +341,11 @@ mod tests {
     fn every_served_kind_has_a_schema() {
         for resource in RESOURCES {
             let schema = schemas().named(resource.schema);
-            assert!(schema.is_some_and(|schema| schema["properties"].is_object()), "{}", resource.schema);
+            assert!(
+                schema.is_some_and(|schema| schema["properties"].is_object()),
+                "{}",
+                resource.schema
+            );
         }
     }
 
@@ -336,7 +354,11 @@ mod tests {
         for (definition, field, _) in MERGE_RULES {
             let met = definitions_named(schemas().definitions(), definition)
                 .iter()
-                .any(|name| schemas().definitions()[name]["properties"].get(field).is_some());
+                .any(|name| {
+                    schemas().definitions()[name]["properties"]
+                        .get(field)
+                        .is_some()
+                });
             assert!(met, "{definition}.{field}");
         }
     }

@@ -47,7 +47,9 @@ impl Seen {
     /// Remembers a request.
     pub(super) fn note<B>(&self, request: &Request<B>, user: Option<&super::auth::User>) {
         let uri = request.uri();
-        let path = uri.path_and_query().map_or_else(|| uri.path(), |path| path.as_str());
+        let path = uri
+            .path_and_query()
+            .map_or_else(|| uri.path(), |path| path.as_str());
         let seen = SeenRequest {
             method: request.method().to_string(),
             path: path.to_owned(),

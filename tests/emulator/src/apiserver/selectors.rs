@@ -172,7 +172,10 @@ fn parse_requirement(term: &str) -> Option<Requirement> {
         (key, Operator::Less(than.trim().parse().ok()?))
     } else if let Some((before, rest)) = term.split_once('(') {
         let values = rest.strip_suffix(')')?;
-        let values = values.split(',').map(|value| value.trim().to_owned()).collect();
+        let values = values
+            .split(',')
+            .map(|value| value.trim().to_owned())
+            .collect();
         let mut words = before.split_whitespace();
         let key = words.next()?;
         match (words.next(), words.next()) {
@@ -240,7 +243,9 @@ fn field_text(object: &Value, field: &str) -> String {
     let field = field.replacen("regarding.", "involvedObject.", 1);
     match object.pointer(&format!("/{}", field.replace('.', "/"))) {
         Some(Value::String(text)) => text.clone(),
-        None | Some(Value::Null) if field == "spec.unschedulable" || field == "spec.hostNetwork" => {
+        None | Some(Value::Null)
+            if field == "spec.unschedulable" || field == "spec.hostNetwork" =>
+        {
             "false".to_owned()
         }
         None | Some(Value::Null) => String::new(),
@@ -261,7 +266,9 @@ mod tests {
             "metadata": { "name": "x", "labels": { "app": "web", "tier": "3" } },
             "status": { "phase": "Running" },
         });
-        Selection::parse("pods", labels, fields).unwrap().matches(&object)
+        Selection::parse("pods", labels, fields)
+            .unwrap()
+            .matches(&object)
     }
 
     #[test]

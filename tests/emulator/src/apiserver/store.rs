@@ -204,21 +204,36 @@ impl Store {
     }
 
     /// Adds an object.
-    pub(super) fn insert(&self, kind: &'static str, mut object: Value) -> Result<Arc<Value>, Refused> {
+    pub(super) fn insert(
+        &self,
+        kind: &'static str,
+        mut object: Value,
+    ) -> Result<Arc<Value>, Refused> {
         let key = Key::of(&object);
         let mut inner = self.lock();
-        if inner.kinds.entry(kind).or_default().objects.contains_key(&key) {
+        if inner
+            .kinds
+            .entry(kind)
+            .or_default()
+            .objects
+            .contains_key(&key)
+        {
             return Err(Refused::Exists);
         }
         let version = inner.version + 1;
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         let object = Arc::new(object);
-        self.record(&mut inner, kind, key, Change {
-            version,
-            before: None,
-            object: object.clone(),
-            deleted: false,
-        });
+        self.record(
+            &mut inner,
+            kind,
+            key,
+            Change {
+                version,
+                before: None,
+                object: object.clone(),
+                deleted: false,
+            },
+        );
         Ok(object)
     }
 
@@ -231,7 +246,13 @@ impl Store {
     ) -> Result<Arc<Value>, Refused> {
         let key = Key::of(before);
         let mut inner = self.lock();
-        let current = inner.kinds.entry(kind).or_default().objects.get(&key).cloned();
+        let current = inner
+            .kinds
+            .entry(kind)
+            .or_default()
+            .objects
+            .get(&key)
+            .cloned();
         let Some(current) = current.filter(|current| {
             current["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
         }) else {
@@ -245,12 +266,17 @@ impl Store {
         let version = inner.version + 1;
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         let object = Arc::new(object);
-        self.record(&mut inner, kind, key, Change {
-            version,
-            before: Some(current),
-            object: object.clone(),
-            deleted: false,
-        });
+        self.record(
+            &mut inner,
+            kind,
+            key,
+            Change {
+                version,
+                before: Some(current),
+                object: object.clone(),
+                deleted: false,
+            },
+        );
         Ok(object)
     }
 
@@ -279,12 +305,17 @@ impl Store {
         let mut last = Value::clone(&before);
         last["metadata"]["resourceVersion"] = json!(version.to_string());
         let object = Arc::new(last);
-        self.record(&mut inner, kind, key.clone(), Change {
-            version,
-            before: Some(before),
-            object: object.clone(),
-            deleted: true,
-        });
+        self.record(
+            &mut inner,
+            kind,
+            key.clone(),
+            Change {
+                version,
+                before: Some(before),
+                object: object.clone(),
+                deleted: true,
+            },
+        );
         Some(object)
     }
 
@@ -321,7 +352,9 @@ impl Store {
         if version < found.forgotten {
             return Err(found.forgotten);
         }
-        let start = found.log.partition_point(|change| change.version <= version);
+        let start = found
+            .log
+            .partition_point(|change| change.version <= version);
         let changes: Vec<Change> = found.log.range(start..).take(limit).cloned().collect();
         let read_to = match changes.last() {
             Some(last) if changes.len() == limit => last.version,
@@ -385,7 +418,9 @@ mod tests {
         let store = Store::new(1);
         let start = store.version();
         for index in 0..=LOG_LENGTH {
-            store.insert("pods", object("a", &index.to_string())).unwrap();
+            store
+                .insert("pods", object("a", &index.to_string()))
+                .unwrap();
         }
         let oldest = store.changes("pods", start, 10).unwrap_err();
         assert_eq!(oldest, start + 1);
@@ -398,7 +433,10 @@ mod tests {
         let store = Store::new(1);
         let made = store.insert("pods", object("a", "x")).unwrap();
         let gone = store.remove("pods", &Key::new("a", "x")).unwrap();
-        assert_ne!(made["metadata"]["resourceVersion"], gone["metadata"]["resourceVersion"]);
+        assert_ne!(
+            made["metadata"]["resourceVersion"],
+            gone["metadata"]["resourceVersion"]
+        );
         let (changes, _) = store.changes("pods", 0, 10).unwrap();
         assert!(changes[1].deleted);
     }

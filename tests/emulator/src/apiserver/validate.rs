@@ -17,11 +17,18 @@ pub(super) fn name(resource: &Resource, object: &Value) -> Result<()> {
     let name = value::name(object);
     if name.is_empty() {
         let why = "name or generateName is required";
-        return Err(Status::invalid(resource, name, &[Cause::required("metadata.name", why)]));
+        return Err(Status::invalid(
+            resource,
+            name,
+            &[Cause::required("metadata.name", why)],
+        ));
     }
     let is_label = |text: &str| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') && !text.ends_with('-')
+        !text.is_empty()
+            && text.chars().all(plain)
+            && !text.starts_with('-')
+            && !text.ends_with('-')
     };
     let broken = match resource.plural {
         "namespaces" => (!is_label(name)).then_some(LABEL),
@@ -29,12 +36,16 @@ pub(super) fn name(resource: &Resource, object: &Value) -> Result<()> {
             let fits = is_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase());
             (!fits).then_some(SERVICE)
         }
-        _ if resource.group == "rbac.authorization.k8s.io" => {
-            name.contains(['/', '%']).then_some("may not contain '/' or '%'")
-        }
+        _ if resource.group == "rbac.authorization.k8s.io" => name
+            .contains(['/', '%'])
+            .then_some("may not contain '/' or '%'"),
         _ => (!name.split('.').all(is_label)).then_some(SUBDOMAIN),
     };
-    let limit = if matches!(resource.plural, "namespaces" | "services") { 63 } else { 253 };
+    let limit = if matches!(resource.plural, "namespaces" | "services") {
+        63
+    } else {
+        253
+    };
     let long = format!("must be no more than {limit} characters");
     let broken = broken.or_else(|| (name.len() > limit).then_some(long.as_str()));
     match broken {
@@ -191,8 +202,12 @@ pub(super) fn object(resource: &Resource, object: &Value, before: Option<&Value>
 fn workload(object: &Value, before: Option<&Value>, causes: &mut Vec<Cause>) {
     if !value::has(object, "/spec/selector") {
         causes.push(Cause::required("spec.selector", ""));
-    } else if !Selection::of_object(&object["spec"]["selector"]).matches(&object["spec"]["template"]) {
-        let labels = object.pointer("/spec/template/metadata/labels").unwrap_or(&Value::Null);
+    } else if !Selection::of_object(&object["spec"]["selector"])
+        .matches(&object["spec"]["template"])
+    {
+        let labels = object
+            .pointer("/spec/template/metadata/labels")
+            .unwrap_or(&Value::Null);
         let why = "`selector` does not match template `labels`";
         causes.push(Cause::invalid("spec.template.metadata.labels", labels, why));
     }
@@ -200,11 +215,19 @@ fn workload(object: &Value, before: Option<&Value>, causes: &mut Vec<Cause>) {
         && before["spec"]["selector"] != object["spec"]["selector"]
     {
         let selector = &object["spec"]["selector"];
-        causes.push(Cause::invalid("spec.selector", selector, "field is immutable"));
+        causes.push(Cause::invalid(
+            "spec.selector",
+            selector,
+            "field is immutable",
+        ));
     }
     if value::int(object, "/spec/replicas") < 0 {
         let why = "must be greater than or equal to 0";
-        causes.push(Cause::invalid("spec.replicas", &object["spec"]["replicas"], why));
+        causes.push(Cause::invalid(
+            "spec.replicas",
+            &object["spec"]["replicas"],
+            why,
+        ));
     }
     pod_spec(object, "spec.template.spec", causes);
 }
@@ -220,7 +243,10 @@ fn pod_spec(object: &Value, path: &str, causes: &mut Vec<Cause>) {
     for (index, container) in containers.iter().enumerate() {
         for field in ["name", "image"] {
             if container[field].as_str().unwrap_or_default().is_empty() {
-                causes.push(Cause::required(format!("{path}.containers[{index}].{field}"), ""));
+                causes.push(Cause::required(
+                    format!("{path}.containers[{index}].{field}"),
+                    "",
+                ));
             }
         }
     }
@@ -239,7 +265,12 @@ fn pod(object: &Value, before: Option<&Value>, causes: &mut Vec<Cause>) {
                 value::remove(container, &["image"]);
             }
         }
-        for field in ["activeDeadlineSeconds", "tolerations", "ephemeralContainers", "nodeName"] {
+        for field in [
+            "activeDeadlineSeconds",
+            "tolerations",
+            "ephemeralContainers",
+            "nodeName",
+        ] {
             value::remove(&mut spec, &[field]);
         }
         spec
@@ -287,7 +318,10 @@ mod tests {
     fn unknown_fields_are_named_by_path() {
         let object = json!({ "spec": { "foo": 1, "template": { "spec": { "containers": [{ "bar": 1 }] } } } });
         let decoding = decode(DEPLOYMENT, &object);
-        assert_eq!(decoding.unknown, ["spec.foo", "spec.template.spec.containers[0].bar"]);
+        assert_eq!(
+            decoding.unknown,
+            ["spec.foo", "spec.template.spec.containers[0].bar"]
+        );
     }
 
     #[test]
@@ -303,7 +337,10 @@ mod tests {
     fn what_may_be_a_number_or_a_text_may_be_both() {
         let strategy = |surge: Value| json!({ "spec": { "strategy": { "rollingUpdate": { "maxSurge": surge } } } });
         assert_eq!(decode(DEPLOYMENT, &strategy(json!(1))), Decoding::default());
-        assert_eq!(decode(DEPLOYMENT, &strategy(json!("25%"))), Decoding::default());
+        assert_eq!(
+            decode(DEPLOYMENT, &strategy(json!("25%"))),
+            Decoding::default()
+        );
         let quota = json!({ "spec": { "hard": { "cpu": 4 } } });
         let decoding = decode("io.k8s.api.core.v1.ResourceQuota", &quota);
         assert_eq!(decoding, Decoding::default());

@@ -110,7 +110,10 @@ impl Watch {
     /// An object may come into or go out of sight by a change of its labels: for the watch that
     /// is an addition or a deletion.
     fn event(&self, change: &Change) -> Option<(&'static str, Value)> {
-        let was = change.before.as_ref().is_some_and(|before| self.covers(before));
+        let was = change
+            .before
+            .as_ref()
+            .is_some_and(|before| self.covers(before));
         let is = !change.deleted && self.covers(&change.object);
         match (was, is) {
             (false, true) => Some(("ADDED", Value::clone(&change.object))),
@@ -160,7 +163,9 @@ impl State {
     fn initial(&mut self, marked: bool) {
         let watch = &self.watch;
         let (objects, version) =
-            watch.store.list(watch.resource.key(), watch.namespace.as_deref(), None);
+            watch
+                .store
+                .list(watch.resource.key(), watch.namespace.as_deref(), None);
         self.version = version;
         for object in objects {
             if self.watch.covers(&object) {
@@ -288,7 +293,9 @@ mod tests {
         assert_eq!(next(&mut body).await, event("ADDED", "a"));
         let added = store.insert("configmaps", object("b", "x")).unwrap();
         assert_eq!(next(&mut body).await, event("ADDED", "b"));
-        store.replace("configmaps", &added, object("b", "y")).unwrap();
+        store
+            .replace("configmaps", &added, object("b", "y"))
+            .unwrap();
         assert_eq!(next(&mut body).await, event("MODIFIED", "b"));
         store.remove("configmaps", &Key::new("demo", "b"));
         assert_eq!(next(&mut body).await, event("DELETED", "b"));
@@ -299,9 +306,13 @@ mod tests {
         let store = Arc::new(Store::new(0));
         let made = store.insert("configmaps", object("a", "x")).unwrap();
         let mut body = watch(&store, "app=y").body(Start::After(store.version()));
-        let moved = store.replace("configmaps", &made, object("a", "y")).unwrap();
+        let moved = store
+            .replace("configmaps", &made, object("a", "y"))
+            .unwrap();
         assert_eq!(next(&mut body).await, event("ADDED", "a"));
-        store.replace("configmaps", &moved, object("a", "x")).unwrap();
+        store
+            .replace("configmaps", &moved, object("a", "x"))
+            .unwrap();
         assert_eq!(next(&mut body).await, event("DELETED", "a"));
     }
 
@@ -318,7 +329,9 @@ mod tests {
     async fn a_place_that_is_gone_ends_the_watch_with_expired() {
         let store = Arc::new(Store::new(0));
         for index in 0..5000 {
-            store.insert("configmaps", object(&index.to_string(), "x")).unwrap();
+            store
+                .insert("configmaps", object(&index.to_string(), "x"))
+                .unwrap();
         }
         let mut body = watch(&store, "").body(Start::After(1));
         let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();

@@ -22,12 +22,18 @@ pub(super) fn step(server: &Server) {
 
 fn roll_out(server: &Server, deployment: &Value) {
     let uid = value::uid(deployment);
-    let mut sets = server.store.all("replicasets", Some(value::namespace(deployment)));
+    let mut sets = server
+        .store
+        .all("replicasets", Some(value::namespace(deployment)));
     sets.retain(|set| value::owned_by(set, uid));
     let template = &deployment["spec"]["template"];
     let paused = value::flag(deployment, "/spec/paused");
     let current = sets.iter().find(|set| is_made_of(set, template)).cloned();
-    let newest = sets.iter().map(|set| revision(set)).max().unwrap_or_default();
+    let newest = sets
+        .iter()
+        .map(|set| revision(set))
+        .max()
+        .unwrap_or_default();
     let wanted = value::int(deployment, "/spec/replicas");
 
     let current = match current {
@@ -43,7 +49,10 @@ fn roll_out(server: &Server, deployment: &Value) {
         }
         // The old pods go when the new ones stand in for them.
         let stands = value::int(current, "/status/availableReplicas") >= wanted;
-        for old in sets.iter().filter(|set| value::uid(set) != value::uid(current)) {
+        for old in sets
+            .iter()
+            .filter(|set| value::uid(set) != value::uid(current))
+        {
             if stands && !paused && value::int(old, "/spec/replicas") > 0 {
                 scale(server, deployment, old, 0);
             }
@@ -76,12 +85,21 @@ fn make_set(server: &Server, deployment: &Value, revision: i64) -> Option<Arc<Va
     let wanted = value::int(deployment, "/spec/replicas");
     for (key, given) in [
         (REVISION, revision.to_string()),
-        ("deployment.kubernetes.io/desired-replicas", wanted.to_string()),
-        ("deployment.kubernetes.io/max-replicas", (wanted + (wanted + 3) / 4).to_string()),
+        (
+            "deployment.kubernetes.io/desired-replicas",
+            wanted.to_string(),
+        ),
+        (
+            "deployment.kubernetes.io/max-replicas",
+            (wanted + (wanted + 3) / 4).to_string(),
+        ),
     ] {
         value::set(&mut annotations, &[key], given);
     }
-    value::remove(&mut annotations, &["kubectl.kubernetes.io/last-applied-configuration"]);
+    value::remove(
+        &mut annotations,
+        &["kubectl.kubernetes.io/last-applied-configuration"],
+    );
     let set = json!({
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
@@ -103,7 +121,11 @@ fn make_set(server: &Server, deployment: &Value, revision: i64) -> Option<Arc<Va
 
 fn number(server: &Server, set: &Value, revision: i64) -> Option<Arc<Value>> {
     server.store.update("replicasets", &Key::of(set), |set| {
-        value::set(set, &["metadata", "annotations", REVISION], revision.to_string());
+        value::set(
+            set,
+            &["metadata", "annotations", REVISION],
+            revision.to_string(),
+        );
     })
 }
 
@@ -111,9 +133,15 @@ fn annotate(server: &Server, deployment: &Value, revision: i64) {
     if deployment["metadata"]["annotations"][REVISION] == revision.to_string() {
         return;
     }
-    server.store.update("deployments", &Key::of(deployment), |deployment| {
-        value::set(deployment, &["metadata", "annotations", REVISION], revision.to_string());
-    });
+    server
+        .store
+        .update("deployments", &Key::of(deployment), |deployment| {
+            value::set(
+                deployment,
+                &["metadata", "annotations", REVISION],
+                revision.to_string(),
+            );
+        });
 }
 
 fn scale(server: &Server, deployment: &Value, set: &Value, replicas: i64) {
@@ -132,11 +160,14 @@ fn scale(server: &Server, deployment: &Value, set: &Value, replicas: i64) {
 }
 
 fn forget_old(server: &Server, deployment: &Value, current: Option<&Value>, sets: &[Arc<Value>]) {
-    let limit = usize::try_from(value::int(deployment, "/spec/revisionHistoryLimit")).unwrap_or_default();
+    let limit =
+        usize::try_from(value::int(deployment, "/spec/revisionHistoryLimit")).unwrap_or_default();
     let mut old: Vec<&Arc<Value>> = sets
         .iter()
         .filter(|set| current.is_none_or(|current| value::uid(current) != value::uid(set)))
-        .filter(|set| value::int(set, "/spec/replicas") == 0 && value::int(set, "/status/replicas") == 0)
+        .filter(|set| {
+            value::int(set, "/spec/replicas") == 0 && value::int(set, "/status/replicas") == 0
+        })
         .collect();
     old.sort_by_key(|set| revision(set));
     let surplus = old.len().saturating_sub(limit);
@@ -155,7 +186,10 @@ fn report(server: &Server, deployment: &Value, current: Option<&Value>) {
     sets.retain(|set| value::owned_by(set, uid));
     let sum = |field: &str| -> i64 { sets.iter().map(|set| value::int(set, field)).sum() };
     let updated = current
-        .and_then(|current| sets.iter().find(|set| value::uid(set) == value::uid(current)))
+        .and_then(|current| {
+            sets.iter()
+                .find(|set| value::uid(set) == value::uid(current))
+        })
         .cloned();
     let of_updated = |field: &str| updated.as_ref().map_or(0, |set| value::int(set, field));
     let wanted = value::int(&deployment, "/spec/replicas");
@@ -166,14 +200,26 @@ fn report(server: &Server, deployment: &Value, current: Option<&Value>) {
     let enough = available >= wanted - wanted / 4;
     let set_name = updated.as_ref().map_or("", |set| value::name(set));
     let availability = if enough {
-        ("MinimumReplicasAvailable", "Deployment has minimum availability.")
+        (
+            "MinimumReplicasAvailable",
+            "Deployment has minimum availability.",
+        )
     } else {
-        ("MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
+        (
+            "MinimumReplicasUnavailable",
+            "Deployment does not have minimum availability.",
+        )
     };
     let progress = if complete {
-        ("NewReplicaSetAvailable", format!("ReplicaSet \"{set_name}\" has successfully progressed."))
+        (
+            "NewReplicaSetAvailable",
+            format!("ReplicaSet \"{set_name}\" has successfully progressed."),
+        )
     } else {
-        ("ReplicaSetUpdated", format!("ReplicaSet \"{set_name}\" is progressing."))
+        (
+            "ReplicaSetUpdated",
+            format!("ReplicaSet \"{set_name}\" is progressing."),
+        )
     };
     let mut status = json!({
         "observedGeneration": deployment["metadata"]["generation"],

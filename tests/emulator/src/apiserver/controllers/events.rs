@@ -70,7 +70,9 @@ fn forget_old(server: &Server, namespace: &str) {
         return;
     }
     let version = |event: &Value| {
-        value::text(event, "/metadata/resourceVersion").parse::<u64>().unwrap_or_default()
+        value::text(event, "/metadata/resourceVersion")
+            .parse::<u64>()
+            .unwrap_or_default()
     };
     events.sort_by_key(|event| version(event));
     for event in &events[..events.len() - KEPT] {

@@ -18,13 +18,18 @@ pub(super) fn step(server: &Server) {
 fn work(server: &Server, job: &Value) {
     let owned = pods::of(server, job);
     let count = |phase: &str| {
-        owned.iter().filter(|pod| value::text(pod, "/status/phase") == phase).count()
+        owned
+            .iter()
+            .filter(|pod| value::text(pod, "/status/phase") == phase)
+            .count()
     };
     let succeeded = count("Succeeded");
     let active = count("Running") + count("Pending");
     let wanted = usize::try_from(value::int(job, "/spec/completions")).unwrap_or(1);
     let at_once = usize::try_from(value::int(job, "/spec/parallelism")).unwrap_or(1);
-    let missing = wanted.saturating_sub(succeeded + active).min(at_once.saturating_sub(active));
+    let missing = wanted
+        .saturating_sub(succeeded + active)
+        .min(at_once.saturating_sub(active));
     for _ in 0..missing {
         let name = format!("{}-{}", value::name(job), server.store.suffix());
         pods::make(server, job, &name, |_| {});
@@ -49,7 +54,10 @@ fn work(server: &Server, job: &Value) {
         status["succeeded"] = json!(succeeded);
     }
     if succeeded >= wanted {
-        let reached = ("CompletionsReached", "Reached expected number of succeeded pods");
+        let reached = (
+            "CompletionsReached",
+            "Reached expected number of succeeded pods",
+        );
         let condition = |kind: &str| {
             let mut condition = pods::condition(server, job, kind, true, reached.0, reached.1);
             value::remove(&mut condition, &["lastUpdateTime"]);

@@ -34,7 +34,9 @@ fn schedule(server: &Server, pod: &Value) {
     let all = server.store.all("pods", None);
     let load = |node: &Value| {
         let name = value::name(node);
-        all.iter().filter(|pod| value::text(pod, "/spec/nodeName") == name).count()
+        all.iter()
+            .filter(|pod| value::text(pod, "/spec/nodeName") == name)
+            .count()
     };
     let Some(node) = nodes.iter().min_by_key(|node| load(node)) else {
         return;
@@ -76,7 +78,10 @@ fn start(server: &Server, pod: &Value) {
         .map(|container| container_status(server, container, &now))
         .collect();
     let (node, address) = (value::text(pod, "/spec/nodeName"), address(server));
-    let host = server.store.get("nodes", &Key::new("", node)).unwrap_or_default();
+    let host = server
+        .store
+        .get("nodes", &Key::new("", node))
+        .unwrap_or_default();
     let host = value::text(&host, "/status/addresses/0/address");
     let up = unpullable.is_none();
     let conditions: Vec<Value> = [
@@ -113,16 +118,33 @@ fn start(server: &Server, pod: &Value) {
         "qosClass": class,
     });
     if up {
-        server.runtime.start_pod(reference(pod), containers.iter().map(spec).collect());
+        server
+            .runtime
+            .start_pod(reference(pod), containers.iter().map(spec).collect());
     }
     pods::set_status(server, "pods", pod, &status);
     for container in containers {
-        let (name, image) = (value::text(container, "/name"), value::text(container, "/image"));
+        let (name, image) = (
+            value::text(container, "/name"),
+            value::text(container, "/image"),
+        );
         if can_pull(image) {
             let pulled = format!("Container image \"{image}\" already present on machine");
             events::leave(server, pod, "kubelet", "Pulled", &pulled);
-            events::leave(server, pod, "kubelet", "Created", &format!("Created container: {name}"));
-            events::leave(server, pod, "kubelet", "Started", &format!("Started container {name}"));
+            events::leave(
+                server,
+                pod,
+                "kubelet",
+                "Created",
+                &format!("Created container: {name}"),
+            );
+            events::leave(
+                server,
+                pod,
+                "kubelet",
+                "Started",
+                &format!("Started container {name}"),
+            );
         } else {
             let message = format!("Failed to pull image \"{image}\": not found");
             events::warn(server, pod, "kubelet", "Failed", &message);
@@ -150,7 +172,9 @@ fn container_status(server: &Server, container: &Value, now: &str) -> Value {
             "state": { "waiting": { "reason": "ImagePullBackOff", "message": message } },
         });
     }
-    let id: String = (0..4).map(|_| format!("{:016x}", server.store.random())).collect();
+    let id: String = (0..4)
+        .map(|_| format!("{:016x}", server.store.random()))
+        .collect();
     json!({
         "name": container["name"],
         "image": image,
@@ -174,7 +198,9 @@ fn reference(pod: &Value) -> PodRef {
 
 fn spec(container: &Value) -> ContainerSpec {
     let texts = |pointer| {
-        let texts = value::list(container, pointer).iter().filter_map(Value::as_str);
+        let texts = value::list(container, pointer)
+            .iter()
+            .filter_map(Value::as_str);
         texts.map(str::to_owned).collect()
     };
     let text = |value: &Value, pointer| value::text(value, pointer).to_owned();
@@ -252,7 +278,8 @@ fn renew(server: &Server, pod: &Value) {
             return;
         };
         for status in statuses {
-            if let Some(image) = image_of(&status["name"]).filter(|image| *image != status["image"]) {
+            if let Some(image) = image_of(&status["name"]).filter(|image| *image != status["image"])
+            {
                 let started = status["state"]["running"]["startedAt"].clone();
                 status["lastState"] = json!({ "terminated": {
                     "exitCode": 0,
@@ -267,6 +294,9 @@ fn renew(server: &Server, pod: &Value) {
         }
     });
     server.runtime.stop_pod(value::uid(pod));
-    let containers = value::list(pod, "/spec/containers").iter().map(spec).collect();
+    let containers = value::list(pod, "/spec/containers")
+        .iter()
+        .map(spec)
+        .collect();
     server.runtime.start_pod(reference(pod), containers);
 }

@@ -15,11 +15,14 @@ pub(in super::super) fn furnish(server: &Server, namespace: &str) {
         })
     };
     // Whoever was faster has made the same.
-    let _ = server.store.insert("serviceaccounts", json!({
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata("default"),
-    }));
+    let _ = server.store.insert(
+        "serviceaccounts",
+        json!({
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": metadata("default"),
+        }),
+    );
     let mut certificate = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -12,9 +12,7 @@ use super::super::{Server, clock, defaults, value};
 pub(super) fn of(server: &Server, owner: &Value) -> Vec<Arc<Value>> {
     let uid = value::uid(owner);
     let mut pods = server.store.all("pods", Some(value::namespace(owner)));
-    pods.retain(|pod| {
-        value::owned_by(pod, uid) && !value::has(pod, "/metadata/deletionTimestamp")
-    });
+    pods.retain(|pod| value::owned_by(pod, uid) && !value::has(pod, "/metadata/deletionTimestamp"));
     pods
 }
 
@@ -39,7 +37,10 @@ pub(super) fn make(server: &Server, owner: &Value, name: &str, adjust: impl FnOn
         ("namespace", owner["metadata"]["namespace"].clone()),
         ("uid", json!(server.store.uid())),
         ("creationTimestamp", json!(clock::stamp(server.store.now()))),
-        ("ownerReferences", json!([value::controller_reference(owner)])),
+        (
+            "ownerReferences",
+            json!([value::controller_reference(owner)]),
+        ),
     ];
     for (field, given) in metadata {
         value::set(&mut pod, &["metadata", field], given);
@@ -58,9 +59,9 @@ pub(super) fn set_status(server: &Server, kind: &'static str, object: &Value, st
     if object["status"] == *status {
         return;
     }
-    server
-        .store
-        .update(kind, &Key::of(object), |object| object["status"] = status.clone());
+    server.store.update(kind, &Key::of(object), |object| {
+        object["status"] = status.clone()
+    });
 }
 
 /// A condition that keeps its times while its status stays.
@@ -82,7 +83,8 @@ pub(super) fn condition(
         _ => json!(now),
     };
     let same_status = before.is_some_and(|before| before["status"] == status);
-    let same = same_status && before.is_some_and(|before| before["reason"] == reason && before["message"] == message);
+    let same = same_status
+        && before.is_some_and(|before| before["reason"] == reason && before["message"] == message);
     json!({
         "type": kind,
         "status": status,

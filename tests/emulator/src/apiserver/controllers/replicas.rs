@@ -25,7 +25,9 @@ fn keep(server: &Server, kind: &'static str, component: &str, set: &Value) {
     let wanted = usize::try_from(value::int(set, "/spec/replicas")).unwrap_or_default();
     // Pods that are not ready go first, and the youngest of the others.
     owned.sort_by_key(|pod| {
-        let version: u64 = value::text(pod, "/metadata/resourceVersion").parse().unwrap_or_default();
+        let version: u64 = value::text(pod, "/metadata/resourceVersion")
+            .parse()
+            .unwrap_or_default();
         (!pods::is_ready(pod), version)
     });
     for pod in owned.iter().skip(wanted) {

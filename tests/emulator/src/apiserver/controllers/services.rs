@@ -60,7 +60,15 @@ fn publish(server: &Server, service: &Value) {
         let unnamed: Vec<Value> = ports.iter().map(without_empty_name).collect();
         json!([{ "addresses": addresses, "ports": unnamed }])
     };
-    put(server, "endpoints", "v1", "Endpoints", value::name(service), service, &json!({ "subsets": subsets }));
+    put(
+        server,
+        "endpoints",
+        "v1",
+        "Endpoints",
+        value::name(service),
+        service,
+        &json!({ "subsets": subsets }),
+    );
 
     let endpoints: Vec<Value> = behind
         .iter()
@@ -73,9 +81,21 @@ fn publish(server: &Server, service: &Value) {
             })
         })
         .collect();
-    let name = format!("{}-{}", value::name(service), &pods::template_hash(&service["metadata"]["uid"])[..5]);
+    let name = format!(
+        "{}-{}",
+        value::name(service),
+        &pods::template_hash(&service["metadata"]["uid"])[..5]
+    );
     let content = json!({ "addressType": "IPv4", "endpoints": endpoints, "ports": ports });
-    put(server, "endpointslices", "discovery.k8s.io/v1", "EndpointSlice", &name, service, &content);
+    put(
+        server,
+        "endpointslices",
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        &name,
+        service,
+        &content,
+    );
 }
 
 fn without_empty_name(port: &Value) -> Value {
@@ -90,13 +110,20 @@ fn without_empty_name(port: &Value) -> Value {
 fn target(port: &Value, pod: Option<&Value>) -> Value {
     let target = &port["targetPort"];
     let Some(name) = target.as_str() else {
-        return if target.is_null() { port["port"].clone() } else { target.clone() };
+        return if target.is_null() {
+            port["port"].clone()
+        } else {
+            target.clone()
+        };
     };
     pod.into_iter()
         .flat_map(|pod| value::list(pod, "/spec/containers"))
         .flat_map(|container| value::list(container, "/ports"))
         .find(|known| value::text(known, "/name") == name)
-        .map_or_else(|| port["port"].clone(), |known| known["containerPort"].clone())
+        .map_or_else(
+            || port["port"].clone(),
+            |known| known["containerPort"].clone(),
+        )
 }
 
 fn put(
@@ -130,9 +157,17 @@ fn put(
     });
     if kind == "endpointslices" {
         object["metadata"]["ownerReferences"] = json!([value::controller_reference(service)]);
-        value::set(&mut object, &["metadata", "labels", "kubernetes.io/service-name"], value::name(service));
+        value::set(
+            &mut object,
+            &["metadata", "labels", "kubernetes.io/service-name"],
+            value::name(service),
+        );
         let by = "endpointslice.kubernetes.io/managed-by";
-        value::set(&mut object, &["metadata", "labels", by], "endpointslice-controller.k8s.io");
+        value::set(
+            &mut object,
+            &["metadata", "labels", by],
+            "endpointslice-controller.k8s.io",
+        );
     }
     if object["metadata"]["labels"].is_null() {
         value::remove(&mut object, &["metadata", "labels"]);

@@ -86,20 +86,35 @@ fn stateful(server: &Server, set: &Value) {
                     value::set(pod, &[labels[0], labels[1], own], name.clone());
                     value::set(pod, &["spec", "hostname"], name.clone());
                 });
-                let message = format!("create Pod {name} in StatefulSet {} successful", value::name(set));
-                events::leave(server, set, "statefulset-controller", "SuccessfulCreate", &message);
+                let message = format!(
+                    "create Pod {name} in StatefulSet {} successful",
+                    value::name(set)
+                );
+                events::leave(
+                    server,
+                    set,
+                    "statefulset-controller",
+                    "SuccessfulCreate",
+                    &message,
+                );
             }
         }
     }
     for pod in pods::of(server, set) {
-        let ordinal = value::name(&pod).rsplit('-').next().and_then(|last| last.parse::<i64>().ok());
+        let ordinal = value::name(&pod)
+            .rsplit('-')
+            .next()
+            .and_then(|last| last.parse::<i64>().ok());
         if ordinal.is_none_or(|ordinal| ordinal >= wanted) {
             server.delete("pods", &Key::of(&pod), None, Dependents::Deleted);
         }
     }
     let owned = pods::of(server, set);
     let ready = owned.iter().filter(|pod| pods::is_ready(pod)).count();
-    let updated = owned.iter().filter(|pod| is_current(pod, &revision)).count();
+    let updated = owned
+        .iter()
+        .filter(|pod| is_current(pod, &revision))
+        .count();
     let done = i64::try_from(updated) == Ok(wanted) && i64::try_from(ready) == Ok(wanted);
     let current = match value::text(set, "/status/currentRevision") {
         before if !done && !before.is_empty() => before.to_owned(),

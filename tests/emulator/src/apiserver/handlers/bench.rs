@@ -27,7 +27,8 @@ pub(super) async fn answer(path: &str, request: Request<Incoming>) -> Result<Res
     let mut body = request.into_body();
     let mut length: u64 = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Status::bad_request(format!("the body broke off: {error}")))?;
+        let frame =
+            frame.map_err(|error| Status::bad_request(format!("the body broke off: {error}")))?;
         length += frame.data_ref().map_or(0, |data| data.len() as u64);
     }
     Ok(json_answer(StatusCode::OK, &json!({ "length": length })))

@@ -23,7 +23,11 @@ struct Options {
 
 impl Options {
     fn read(call: &Call, body: &[u8]) -> Result<Self> {
-        let given = if body.is_empty() { json!({}) } else { call.object(body)? };
+        let given = if body.is_empty() {
+            json!({})
+        } else {
+            call.object(body)?
+        };
         let policy = match value::text(&given, "/propagationPolicy") {
             "" => call.query.text("propagationPolicy"),
             policy => policy,
@@ -37,7 +41,11 @@ impl Options {
             .or_else(|| call.query.text("gracePeriodSeconds").parse().ok());
         Ok(Self {
             grace,
-            dependents: if orphans { Dependents::Orphaned } else { Dependents::Deleted },
+            dependents: if orphans {
+                Dependents::Orphaned
+            } else {
+                Dependents::Deleted
+            },
             dry_run: call.is_dry_run() || value::list(&given, "/dryRun").contains(&json!("All")),
             uid: value::text(&given, "/preconditions/uid").to_owned(),
             version: value::text(&given, "/preconditions/resourceVersion").to_owned(),
@@ -47,7 +55,11 @@ impl Options {
     fn check(&self, resource: &Resource, object: &Value) -> Result<()> {
         for (wanted, actual, what) in [
             (&self.uid, value::uid(object), "UID"),
-            (&self.version, value::text(object, "/metadata/resourceVersion"), "ResourceVersion"),
+            (
+                &self.version,
+                value::text(object, "/metadata/resourceVersion"),
+                "ResourceVersion",
+            ),
         ] {
             if !wanted.is_empty() && wanted != actual {
                 let why = format!(
@@ -90,7 +102,12 @@ pub(super) fn collection(server: &Server, call: &Call, body: &[u8]) -> Result<Re
             continue;
         }
         if !options.dry_run {
-            server.delete(resource.key(), &Key::of(&object), options.grace, options.dependents);
+            server.delete(
+                resource.key(),
+                &Key::of(&object),
+                options.grace,
+                options.dependents,
+            );
         }
         items.push(convert::shown(resource, &object));
     }

@@ -23,7 +23,7 @@ use super::auth::{self, User};
 use super::authz::{self, Access};
 use super::request::{Query, Target};
 use super::status::{Result, Status};
-use super::{discovery, openapi};
+use super::{discovery, openapi, protobuf};
 use crate::http::{Body, full, json as json_answer};
 
 /// The largest body of a write, as on the real server.
@@ -48,7 +48,10 @@ pub(super) async fn answer(server: Arc<Server>, request: Request<Incoming>) -> R
     };
     let mut response = answered.unwrap_or_else(|status| status.answer());
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, private"),
+    );
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
         headers.insert("audit-id", id);
     }
@@ -112,7 +115,9 @@ async fn respond(
         return reviews::answer(&server, &call, &body);
     }
     match verb {
-        "get" | "list" | "watch" if call.target.subresource == "scale" => scale::read(&server, &call),
+        "get" | "list" | "watch" if call.target.subresource == "scale" => {
+            scale::read(&server, &call)
+        }
         "get" | "list" | "watch" => read::answer(&server, &call),
         _ => {
             let body = read_body(request).await?;
@@ -120,7 +125,9 @@ async fn respond(
                 ("create", "token") => reviews::token(&server, &call, &body),
                 ("create", "eviction") => delete::evict(&server, &call, &body),
                 ("update" | "patch", "scale") => scale::write(&server, &call, &body),
-                ("create", "") if call.target.name.is_empty() => write::create(&server, &call, &body),
+                ("create", "") if call.target.name.is_empty() => {
+                    write::create(&server, &call, &body)
+                }
                 ("update", _) => write::update(&server, &call, &body),
                 ("patch", _) => write::patch(&server, &call, &body),
                 ("delete", "") => delete::one(&server, &call, &body),
@@ -152,9 +159,10 @@ async fn plain(path: &str, request: Request<Incoming>) -> Result<Response<Body>>
                 .and_then(openapi::document)
                 .ok_or_else(Status::no_route)?;
             let mut response = Response::new(full(document));
-            response
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response.headers_mut().insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
             Ok(response)
         }
     }
@@ -187,15 +195,18 @@ impl Call {
             .map_or("application/json", str::trim)
     }
 
-    /// Reads a body of JSON or YAML.
+    /// Reads a body of JSON, YAML or protobuf.
     fn object(&self, body: &[u8]) -> Result<Value> {
         match self.media_type() {
             "application/json" | "" | "*/*" => serde_json::from_slice(body)
                 .map_err(|error| Status::bad_request(format!("error decoding the body: {error}"))),
             "application/yaml" | "application/apply-patch+yaml" => yaml(body),
+            "application/vnd.kubernetes.protobuf" => protobuf::read(body).map_err(|why| {
+                Status::bad_request(format!("error decoding the body: {why}"))
+            }),
             other => Err(Status::unsupported_media_type(
                 other,
-                "application/json, application/yaml",
+                "application/json, application/yaml, application/vnd.kubernetes.protobuf",
             )),
         }
     }

@@ -17,7 +17,11 @@ pub(super) fn log(server: &Server, call: &Call) -> Result<Response<Body>> {
     let pod = read::found(server, call)?;
     let container = container(call, &pod, "pod")?;
     let query = &call.query;
-    let size = |key| query.number(key).and_then(|number| usize::try_from(number).ok());
+    let size = |key| {
+        query
+            .number(key)
+            .and_then(|number| usize::try_from(number).ok())
+    };
     if let Some(reason) = waiting(&pod, &container) {
         return Err(Status::bad_request(format!(
             "container \"{container}\" in pod \"{}\" is waiting to start: {reason}",
@@ -35,7 +39,11 @@ pub(super) fn log(server: &Server, call: &Call) -> Result<Response<Body>> {
     let previous = options.previous;
     let body = server.runtime.logs(value::uid(&pod), &container, options);
     let Some(body) = body else {
-        let what = if previous { "previous terminated container" } else { "container" };
+        let what = if previous {
+            "previous terminated container"
+        } else {
+            "container"
+        };
         return Err(Status::bad_request(format!(
             "{what} \"{container}\" in pod \"{}\" not found",
             call.target.name
@@ -107,10 +115,14 @@ fn name_container(request: &mut Request<Incoming>, container: &str) {
 fn container(call: &Call, pod: &Value, what: &str) -> Result<String> {
     let name = &call.target.name;
     let names = |pointer| list(pod, pointer).iter().map(value_name);
-    let all: Vec<&str> = ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"]
-        .into_iter()
-        .flat_map(names)
-        .collect();
+    let all: Vec<&str> = [
+        "/spec/containers",
+        "/spec/initContainers",
+        "/spec/ephemeralContainers",
+    ]
+    .into_iter()
+    .flat_map(names)
+    .collect();
     let wanted = call.query.text("container");
     if !wanted.is_empty() {
         return if all.contains(&wanted) {
@@ -143,7 +155,8 @@ fn value_name(container: &Value) -> &str {
 }
 
 fn waiting<'a>(pod: &'a Value, container: &str) -> Option<&'a str> {
-    if text(pod, "/status/phase") == "Pending" && list(pod, "/status/containerStatuses").is_empty() {
+    if text(pod, "/status/phase") == "Pending" && list(pod, "/status/containerStatuses").is_empty()
+    {
         return Some("ContainerCreating");
     }
     let statuses = list(pod, "/status/containerStatuses").iter();

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::super::Server;
 use super::super::convert;
 use super::super::request::{Form, Query};
 use super::super::resources::Resource;
@@ -16,7 +17,6 @@ use super::super::store::Key;
 use super::super::table;
 use super::super::value;
 use super::super::watch::{Start, Watch};
-use super::super::Server;
 use super::Call;
 use crate::http::{Body, json as json_answer};
 
@@ -40,12 +40,20 @@ pub(super) fn found(server: &Server, call: &Call) -> Result<std::sync::Arc<Value
     let target = &call.target;
     server
         .store
-        .get(target.resource.key(), &Key::new(&target.namespace, &target.name))
+        .get(
+            target.resource.key(),
+            &Key::new(&target.namespace, &target.name),
+        )
         .ok_or_else(|| Status::not_found(target.resource, &target.name))
 }
 
 /// An answer with one object, in the form that is asked for.
-pub(super) fn one(server: &Server, call: &Call, code: StatusCode, object: &Value) -> Response<Body> {
+pub(super) fn one(
+    server: &Server,
+    call: &Call,
+    code: StatusCode,
+    object: &Value,
+) -> Response<Body> {
     let resource = call.target.resource;
     let shown = match Form::accepted(&call.headers) {
         Form::Object => convert::shown(resource, object),
@@ -75,8 +83,14 @@ fn list(server: &Server, call: &Call) -> Result<Response<Body>> {
     let (objects, version) = server.store.list(resource.key(), namespace, after.as_ref());
     let mut matching = objects.iter().filter(|object| selection.matches(object));
     let limit = query.number("limit").filter(|limit| *limit > 0);
-    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let page: Vec<&Value> = matching.by_ref().take(limit).map(|object| &**object).collect();
+    let limit = limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    });
+    let page: Vec<&Value> = matching
+        .by_ref()
+        .take(limit)
+        .map(|object| &**object)
+        .collect();
     let remaining = matching.count();
 
     let mut metadata = json!({ "resourceVersion": version.to_string() });
@@ -157,12 +171,18 @@ fn watch(server: &Server, call: &Call) -> Result<Response<Body>> {
                 "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             ));
         }
-        if bookmarks { Start::NowMarked } else { Start::Now }
+        if bookmarks {
+            Start::NowMarked
+        } else {
+            Start::Now
+        }
     } else {
         match query.text("resourceVersion") {
             "" | "0" => Start::Now,
             version => Start::After(version.parse().map_err(|_| {
-                Status::bad_request(format!("Invalid value: {version:?}: invalid resource version"))
+                Status::bad_request(format!(
+                    "Invalid value: {version:?}: invalid resource version"
+                ))
             })?),
         }
     };
@@ -175,11 +195,14 @@ fn watch(server: &Server, call: &Call) -> Result<Response<Body>> {
         form: Form::accepted(&call.headers),
         whole_rows: wants_whole_rows(query),
         bookmarks,
-        lasts: query.number("timeoutSeconds").map_or(WATCH_LASTS, Duration::from_secs),
+        lasts: query
+            .number("timeoutSeconds")
+            .map_or(WATCH_LASTS, Duration::from_secs),
     };
     let mut response = Response::new(watch.body(start));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     Ok(response)
 }

@@ -38,7 +38,9 @@ pub(super) fn answer(server: &Server, call: &Call, body: &[u8]) -> Result<Respon
 }
 
 fn subject(spec: &Value) -> User {
-    let groups = value::list(spec, "/groups").iter().filter_map(Value::as_str);
+    let groups = value::list(spec, "/groups")
+        .iter()
+        .filter_map(Value::as_str);
     User {
         name: value::text(spec, "/user").to_owned(),
         uid: value::text(spec, "/uid").to_owned(),

@@ -57,7 +57,8 @@ pub(super) fn write(server: &Server, call: &Call, body: &[u8]) -> Result<Respons
             call.object(body)?
         };
         let version = value::text(&wanted, "/metadata/resourceVersion");
-        let conditional = !version.is_empty() && version != value::text(&shown, "/metadata/resourceVersion");
+        let conditional =
+            !version.is_empty() && version != value::text(&shown, "/metadata/resourceVersion");
         if conditional {
             return Err(Status::modified(resource, &call.target.name));
         }

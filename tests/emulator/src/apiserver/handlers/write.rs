@@ -29,7 +29,10 @@ pub(super) fn create(server: &Server, call: &Call, body: &[u8]) -> Result<Respon
         note(call, None, object, time);
         Ok(())
     })?;
-    Ok(with_warnings(read::one(server, call, StatusCode::CREATED, &created), &warnings))
+    Ok(with_warnings(
+        read::one(server, call, StatusCode::CREATED, &created),
+        &warnings,
+    ))
 }
 
 /// Puts an object in the place of another; the whole of it, or its status.
@@ -47,7 +50,10 @@ pub(super) fn update(server: &Server, call: &Call, body: &[u8]) -> Result<Respon
     let updated = replace(server, call, &before, object, |before, after, time| {
         note(call, Some(before), after, time);
     })?;
-    Ok(with_warnings(read::one(server, call, StatusCode::OK, &updated), &warnings))
+    Ok(with_warnings(
+        read::one(server, call, StatusCode::OK, &updated),
+        &warnings,
+    ))
 }
 
 /// Patches an object; an apply may create it.
@@ -63,7 +69,8 @@ pub(super) fn patch(server: &Server, call: &Call, body: &[u8]) -> Result<Respons
         let after = patch.applied(schema, &shown)?;
         let warnings = decode_patched(call, &shown, &after, body)?;
         // A version in the patch is a precondition; one that came from the object is none.
-        let conditional = after["metadata"]["resourceVersion"] != shown["metadata"]["resourceVersion"];
+        let conditional =
+            after["metadata"]["resourceVersion"] != shown["metadata"]["resourceVersion"];
         let after = convert::stored(call.target.resource, after);
         let outcome = replace(server, call, &before, after, |before, after, time| {
             note(call, Some(before), after, time);
@@ -111,7 +118,13 @@ fn apply(server: &Server, call: &Call, body: &[u8]) -> Result<Response<Body>> {
             return Ok(read::one(server, call, StatusCode::CREATED, &created));
         };
         let time = clock::stamp(server.store.now());
-        let after = apply::apply(resource.schema, Some(&before), &config, writer(call, &time), force)?;
+        let after = apply::apply(
+            resource.schema,
+            Some(&before),
+            &config,
+            writer(call, &time),
+            force,
+        )?;
         let outcome = replace(server, call, &before, after, |_, _, _| {});
         match outcome {
             Err(status)
@@ -132,7 +145,12 @@ fn writer<'a>(call: &'a Call, time: &'a str) -> Writer<'a> {
 }
 
 fn note(call: &Call, before: Option<&Value>, after: &mut Value, time: &str) {
-    note_update(call.target.resource.schema, before, after, writer(call, time));
+    note_update(
+        call.target.resource.schema,
+        before,
+        after,
+        writer(call, time),
+    );
 }
 
 /// Reads an object of the call's kind, in the form in which it is stored.
@@ -142,7 +160,10 @@ fn read_object(call: &Call, body: &[u8]) -> Result<Value> {
     if !object.is_object() {
         return Err(Status::bad_request("the body is no object"));
     }
-    let (kind, version) = (value::text(&object, "/kind"), value::text(&object, "/apiVersion"));
+    let (kind, version) = (
+        value::text(&object, "/kind"),
+        value::text(&object, "/apiVersion"),
+    );
     if (!kind.is_empty() && kind != resource.kind)
         || (!version.is_empty() && version != resource.api_version())
     {
@@ -164,7 +185,11 @@ fn read_object(call: &Call, body: &[u8]) -> Result<Value> {
         if call.target.namespace.is_empty() {
             return Err(Status::method_not_allowed());
         }
-        set(&mut object, &["metadata", "namespace"], call.target.namespace.clone());
+        set(
+            &mut object,
+            &["metadata", "namespace"],
+            call.target.namespace.clone(),
+        );
     }
     Ok(object)
 }
@@ -241,7 +266,10 @@ fn create_object(
     if resource.namespaced {
         let found = server.store.get("namespaces", &Key::new("", namespace));
         let Some(found) = found else {
-            return Err(Status::not_found(super::super::resources::known("namespaces"), namespace));
+            return Err(Status::not_found(
+                super::super::resources::known("namespaces"),
+                namespace,
+            ));
         };
         if value::has(&found, "/metadata/deletionTimestamp") {
             let name = value::name(&object);
@@ -276,13 +304,23 @@ fn create_object(
 }
 
 /// Gives a new object its identity.
-pub(in super::super) fn complete(server: &Server, resource: &Resource, object: &mut Value, time: &str) {
+pub(in super::super) fn complete(
+    server: &Server,
+    resource: &Resource,
+    object: &mut Value,
+    time: &str,
+) {
     let prefix = value::text(object, "/metadata/generateName").to_owned();
     if value::name(object).is_empty() && !prefix.is_empty() {
         let name = format!("{prefix}{}", server.store.suffix());
         set(object, &["metadata", "name"], name);
     }
-    for field in ["resourceVersion", "deletionTimestamp", "selfLink", "generation"] {
+    for field in [
+        "resourceVersion",
+        "deletionTimestamp",
+        "selfLink",
+        "generation",
+    ] {
         remove(object, &["metadata", field]);
     }
     set(object, &["metadata", "uid"], server.store.uid());
@@ -297,7 +335,11 @@ pub(in super::super) fn complete(server: &Server, resource: &Resource, object: &
 }
 
 /// Fills in defaults and checks the rules of the kind.
-pub(in super::super) fn admit(server: &Server, resource: &Resource, object: &mut Value) -> Result<()> {
+pub(in super::super) fn admit(
+    server: &Server,
+    resource: &Resource,
+    object: &mut Value,
+) -> Result<()> {
     validate::name(resource, object)?;
     defaults::fill(resource.plural, object, &server.store);
     validate::object(resource, object, None)
@@ -305,7 +347,15 @@ pub(in super::super) fn admit(server: &Server, resource: &Resource, object: &mut
 
 fn has_generation(resource: &Resource) -> bool {
     resource.subresource("status").is_some()
-        && !matches!(resource.plural, "namespaces" | "nodes" | "services" | "persistentvolumes" | "persistentvolumeclaims" | "resourcequotas")
+        && !matches!(
+            resource.plural,
+            "namespaces"
+                | "nodes"
+                | "services"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+                | "resourcequotas"
+        )
         || resource.plural == "networkpolicies"
 }
 
@@ -367,7 +417,13 @@ fn replace(
 
 /// Identity never changes, and status and the rest are written by different paths.
 fn keep_own(resource: &Resource, subresource: &str, before: &Value, after: &mut Value) {
-    for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
         match before["metadata"].get(field) {
             Some(kept) => set(after, &["metadata", field], kept.clone()),
             None => {
@@ -384,7 +440,11 @@ fn keep_own(resource: &Resource, subresource: &str, before: &Value, after: &mut 
         );
         *after = before.clone();
         set(after, &["status"], status);
-        for (field, given) in [("managedFields", managed), ("labels", labels), ("annotations", annotations)] {
+        for (field, given) in [
+            ("managedFields", managed),
+            ("labels", labels),
+            ("annotations", annotations),
+        ] {
             if !given.is_null() {
                 set(after, &["metadata", field], given);
             }

@@ -46,7 +46,12 @@ pub(in super::super) fn apply(
     });
     let conflicts: Vec<(Claim, FieldSet)> = others
         .iter()
-        .map(|claim| (claim.clone(), claim.fields.intersection(&changed).cloned().collect()))
+        .map(|claim| {
+            (
+                claim.clone(),
+                claim.fields.intersection(&changed).cloned().collect(),
+            )
+        })
         .filter(|(_, fields): &(_, FieldSet)| !fields.is_empty())
         .collect();
     if !conflicts.is_empty() && !force {
@@ -73,14 +78,17 @@ pub(in super::super) fn apply(
     for claim in &mut others {
         claim.fields.retain(|path| left.contains_key(path));
     }
-    others.insert(0, Claim {
-        manager: writer.manager.to_owned(),
-        operation: "Apply".to_owned(),
-        api_version: value::text(config, "/apiVersion").to_owned(),
-        subresource: writer.subresource.to_owned(),
-        time: time.to_owned(),
-        fields: wanted,
-    });
+    others.insert(
+        0,
+        Claim {
+            manager: writer.manager.to_owned(),
+            operation: "Apply".to_owned(),
+            api_version: value::text(config, "/apiVersion").to_owned(),
+            subresource: writer.subresource.to_owned(),
+            time: time.to_owned(),
+            fields: wanted,
+        },
+    );
     set_claims(&mut merged, &others);
     Ok(merged)
 }
@@ -104,18 +112,26 @@ fn conflict(conflicts: &[(Claim, FieldSet)]) -> Status {
             by_manager.entry(manager.clone()).or_default().push(field);
         }
     }
-    let message = if let ([_], Some((manager, fields))) = (causes.as_slice(), by_manager.first_key_value()) {
-        format!("Apply failed with 1 conflict: conflict with {manager}: {}", fields[0])
-    } else {
-        let lines: Vec<String> = by_manager
-            .iter()
-            .flat_map(|(manager, fields)| {
-                std::iter::once(format!("conflicts with {manager}:"))
-                    .chain(fields.iter().map(|field| format!("- {field}")))
-            })
-            .collect();
-        format!("Apply failed with {} conflicts: {}", causes.len(), lines.join("\n"))
-    };
+    let message =
+        if let ([_], Some((manager, fields))) = (causes.as_slice(), by_manager.first_key_value()) {
+            format!(
+                "Apply failed with 1 conflict: conflict with {manager}: {}",
+                fields[0]
+            )
+        } else {
+            let lines: Vec<String> = by_manager
+                .iter()
+                .flat_map(|(manager, fields)| {
+                    std::iter::once(format!("conflicts with {manager}:"))
+                        .chain(fields.iter().map(|field| format!("- {field}")))
+                })
+                .collect();
+            format!(
+                "Apply failed with {} conflicts: {}",
+                causes.len(),
+                lines.join("\n")
+            )
+        };
     Status::apply_conflict(message, causes)
 }
 
@@ -132,7 +148,12 @@ fn merge(schemas: &Schemas, schema: Option<&Value>, live: &mut Value, config: &V
                     Shape::Map(values) => Some(*values),
                     _ => None,
                 };
-                merge(schemas, below, target.entry(key.clone()).or_insert(Value::Null), field);
+                merge(
+                    schemas,
+                    below,
+                    target.entry(key.clone()).or_insert(Value::Null),
+                    field,
+                );
             }
         }
         (Shape::List(items, kind), Value::Array(elements)) if kind != ListKind::Atomic => {
@@ -142,7 +163,10 @@ fn merge(schemas: &Schemas, schema: Option<&Value>, live: &mut Value, config: &V
             };
             for element in elements {
                 let key = element_key(&kind, element);
-                match current.iter_mut().find(|known| element_key(&kind, known) == key) {
+                match current
+                    .iter_mut()
+                    .find(|known| element_key(&kind, known) == key)
+                {
                     Some(known) => merge(schemas, Some(items), known, element),
                     None => current.push(element.clone()),
                 }
@@ -202,7 +226,11 @@ mod tests {
     const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
 
     fn writer(manager: &str) -> Writer<'_> {
-        Writer { manager, subresource: "", time: "2026-01-01T00:00:00Z" }
+        Writer {
+            manager,
+            subresource: "",
+            time: "2026-01-01T00:00:00Z",
+        }
     }
 
     fn config(image: &str, replicas: Option<u32>) -> Value {
@@ -220,17 +248,55 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_applied_goes() {
-        let first = apply(DEPLOYMENT, None, &config("a", Some(2)), writer("one"), false).unwrap();
-        let second = apply(DEPLOYMENT, Some(&first), &config("b", None), writer("one"), false).unwrap();
+        let first = apply(
+            DEPLOYMENT,
+            None,
+            &config("a", Some(2)),
+            writer("one"),
+            false,
+        )
+        .unwrap();
+        let second = apply(
+            DEPLOYMENT,
+            Some(&first),
+            &config("b", None),
+            writer("one"),
+            false,
+        )
+        .unwrap();
         assert!(!value::has(&second, "/spec/replicas"));
-        assert_eq!(value::text(&second, "/spec/template/spec/containers/0/image"), "b");
+        assert_eq!(
+            value::text(&second, "/spec/template/spec/containers/0/image"),
+            "b"
+        );
     }
 
     #[test]
     fn what_others_own_stays_when_it_is_no_longer_applied() {
-        let first = apply(DEPLOYMENT, None, &config("a", Some(2)), writer("one"), false).unwrap();
-        let shared = apply(DEPLOYMENT, Some(&first), &config("a", Some(2)), writer("two"), false).unwrap();
-        let second = apply(DEPLOYMENT, Some(&shared), &config("a", None), writer("one"), false).unwrap();
+        let first = apply(
+            DEPLOYMENT,
+            None,
+            &config("a", Some(2)),
+            writer("one"),
+            false,
+        )
+        .unwrap();
+        let shared = apply(
+            DEPLOYMENT,
+            Some(&first),
+            &config("a", Some(2)),
+            writer("two"),
+            false,
+        )
+        .unwrap();
+        let second = apply(
+            DEPLOYMENT,
+            Some(&shared),
+            &config("a", None),
+            writer("one"),
+            false,
+        )
+        .unwrap();
         assert_eq!(value::int(&second, "/spec/replicas"), 2);
     }
 
@@ -238,17 +304,44 @@ mod tests {
     fn a_field_of_another_manager_is_a_conflict_until_forced() {
         let mut live = config("a", Some(2));
         note_update(DEPLOYMENT, None, &mut live, writer("kubectl-create"));
-        let refused = apply(DEPLOYMENT, Some(&live), &config("a", Some(3)), writer("one"), false).unwrap_err();
+        let refused = apply(
+            DEPLOYMENT,
+            Some(&live),
+            &config("a", Some(3)),
+            writer("one"),
+            false,
+        )
+        .unwrap_err();
         assert_eq!(
             refused.message(),
             "Apply failed with 1 conflict: conflict with \"kubectl-create\" using apps/v1 at 2026-01-01T00:00:00Z: .spec.replicas"
         );
-        let forced = apply(DEPLOYMENT, Some(&live), &config("a", Some(3)), writer("one"), true).unwrap();
+        let forced = apply(
+            DEPLOYMENT,
+            Some(&live),
+            &config("a", Some(3)),
+            writer("one"),
+            true,
+        )
+        .unwrap();
         assert_eq!(value::int(&forced, "/spec/replicas"), 3);
         let mut again = forced.clone();
         again["spec"]["replicas"] = json!(4);
-        let refused = apply(DEPLOYMENT, Some(&forced), &again_config(), writer("other"), false).unwrap_err();
-        assert!(refused.message().contains("conflict with \"one\": .spec.replicas"), "{}", refused.message());
+        let refused = apply(
+            DEPLOYMENT,
+            Some(&forced),
+            &again_config(),
+            writer("other"),
+            false,
+        )
+        .unwrap_err();
+        assert!(
+            refused
+                .message()
+                .contains("conflict with \"one\": .spec.replicas"),
+            "{}",
+            refused.message()
+        );
     }
 
     fn again_config() -> Value {
@@ -261,7 +354,14 @@ mod tests {
     fn several_conflicts_are_listed_by_manager() {
         let mut live = config("a", Some(2));
         note_update(DEPLOYMENT, None, &mut live, writer("k"));
-        let refused = apply(DEPLOYMENT, Some(&live), &config("b", Some(3)), writer("one"), false).unwrap_err();
+        let refused = apply(
+            DEPLOYMENT,
+            Some(&live),
+            &config("b", Some(3)),
+            writer("one"),
+            false,
+        )
+        .unwrap_err();
         assert_eq!(
             refused.message(),
             "Apply failed with 2 conflicts: conflicts with \"k\" using apps/v1 at 2026-01-01T00:00:00Z:\n- .spec.replicas\n- .spec.template.spec.containers[name=\"web\"].image"

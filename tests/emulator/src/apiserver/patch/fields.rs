@@ -98,7 +98,11 @@ pub(super) fn element_key(kind: &ListKind<'_>, element: &Value) -> String {
             let mut identity = Map::new();
             for key in keys {
                 // The one key field that has a default in the schemas of Kubernetes.
-                let default = if *key == "protocol" { json!("TCP") } else { Value::Null };
+                let default = if *key == "protocol" {
+                    json!("TCP")
+                } else {
+                    Value::Null
+                };
                 let value = element.get(*key).cloned().unwrap_or(default);
                 identity.insert((*key).to_owned(), value);
             }
@@ -198,7 +202,9 @@ mod tests {
             },
         });
         let schema = schemas().named("io.k8s.api.apps.v1.Deployment");
-        let set: FieldSet = flatten(schemas(), schema, &deployment).into_keys().collect();
+        let set: FieldSet = flatten(schemas(), schema, &deployment)
+            .into_keys()
+            .collect();
         let written = to_json(&set);
         let expected = json!({
             "f:metadata": { "f:labels": { "f:app": {} } },

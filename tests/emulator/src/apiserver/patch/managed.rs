@@ -129,7 +129,11 @@ pub(in super::super) fn note_update(
         .filter(|(path, value)| old.get(*path) != Some(value))
         .map(|(path, _)| path.clone())
         .collect();
-    let removed: FieldSet = old.keys().filter(|path| !new.contains_key(*path)).cloned().collect();
+    let removed: FieldSet = old
+        .keys()
+        .filter(|path| !new.contains_key(*path))
+        .cloned()
+        .collect();
     let api_version = value::text(after, "/apiVersion").to_owned();
     let is_own = |claim: &Claim| {
         claim.manager == writer.manager
@@ -168,7 +172,11 @@ mod tests {
     const CONFIG_MAP: &str = "io.k8s.api.core.v1.ConfigMap";
 
     fn writer(manager: &str) -> Writer<'_> {
-        Writer { manager, subresource: "", time: "2026-01-01T00:00:00Z" }
+        Writer {
+            manager,
+            subresource: "",
+            time: "2026-01-01T00:00:00Z",
+        }
     }
 
     #[test]
@@ -182,10 +190,13 @@ mod tests {
             .into_iter()
             .map(|claim| (claim.manager, fields::to_json(&claim.fields)))
             .collect();
-        assert_eq!(owned, [
-            ("one".to_owned(), json!({ "f:data": { "f:a": {} } })),
-            ("two".to_owned(), json!({ "f:data": { "f:b": {} } })),
-        ]);
+        assert_eq!(
+            owned,
+            [
+                ("one".to_owned(), json!({ "f:data": { "f:a": {} } })),
+                ("two".to_owned(), json!({ "f:data": { "f:b": {} } })),
+            ]
+        );
     }
 
     #[test]

@@ -52,7 +52,9 @@ impl Patch {
         let mut after = object.clone();
         match self {
             Self::Json(patch) => json_patch::patch(&mut after, patch).map_err(|error| {
-                Status::unprocessable(format!("the server rejected our request due to an error in our request: {error}"))
+                Status::unprocessable(format!(
+                    "the server rejected our request due to an error in our request: {error}"
+                ))
             })?,
             Self::Merge(patch) => json_patch::merge(&mut after, patch),
             Self::Strategic(patch) => {

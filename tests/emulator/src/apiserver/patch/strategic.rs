@@ -52,11 +52,19 @@ pub(in super::super) fn merge(
             continue;
         }
         let property = property(schemas, schema, key);
-        merge_field(schemas, property, fields, key, change, patch.get(&format!("{ORDER}{key}")))?;
+        merge_field(
+            schemas,
+            property,
+            fields,
+            key,
+            change,
+            patch.get(&format!("{ORDER}{key}")),
+        )?;
     }
     for (key, deleted) in patch {
         if let Some(list) = key.strip_prefix(DELETE_PRIMITIVES)
-            && let (Some(Value::Array(items)), Value::Array(deleted)) = (fields.get_mut(list), deleted)
+            && let (Some(Value::Array(items)), Value::Array(deleted)) =
+                (fields.get_mut(list), deleted)
         {
             items.retain(|item| !deleted.contains(item));
         }
@@ -150,10 +158,9 @@ fn merge_objects(
     merge_key: &str,
 ) -> Result<Vec<Value>, String> {
     let directive = |change: &Value| change[DIRECTIVE].as_str().map(str::to_owned);
-    if changes
-        .iter()
-        .any(|change| directive(change).as_deref() == Some("replace") && change.get(merge_key).is_none())
-    {
+    if changes.iter().any(|change| {
+        directive(change).as_deref() == Some("replace") && change.get(merge_key).is_none()
+    }) {
         current.clear();
     }
     for change in changes {
@@ -162,13 +169,17 @@ fn merge_objects(
             if directive.as_deref() == Some("replace") {
                 continue;
             }
-            return Err(format!("map: {change} does not contain declared merge key: {merge_key}"));
+            return Err(format!(
+                "map: {change} does not contain declared merge key: {merge_key}"
+            ));
         };
         if directive.as_deref() == Some("delete") {
             current.retain(|item| item.get(merge_key) != Some(key));
             continue;
         }
-        let found = current.iter_mut().find(|item| item.get(merge_key) == Some(key));
+        let found = current
+            .iter_mut()
+            .find(|item| item.get(merge_key) == Some(key));
         if let Some(item) = found {
             merge(schemas, item_schema, item, change)?;
         } else {
@@ -192,7 +203,12 @@ fn ordered(
         Some(key) => item.get(key).cloned().unwrap_or_default(),
         None => item.clone(),
     };
-    let order: Vec<Value> = order.as_array().into_iter().flatten().map(identity).collect();
+    let order: Vec<Value> = order
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(identity)
+        .collect();
     let server: Vec<Value> = server_order.iter().map(identity).collect();
     let place = |list: &[Value], item: &Value| {
         let wanted = identity(item);
@@ -286,14 +302,24 @@ mod tests {
         let patch = json!({ "spec": { "volumes": [
             { "name": "v", "$retainKeys": ["name", "secret"], "secret": { "secretName": "s" } },
         ] } });
-        let after = json!({ "spec": { "volumes": [{ "name": "v", "secret": { "secretName": "s" } }] } });
+        let after =
+            json!({ "spec": { "volumes": [{ "name": "v", "secret": { "secretName": "s" } }] } });
         assert_eq!(merged(&before, &patch), after);
     }
 
     #[test]
     fn an_element_without_its_key_is_refused() {
         let schema = schemas().named("io.k8s.api.core.v1.Pod");
-        let refused = merge(schemas(), schema, &mut json!({}), &pod(&json!([{ "image": "1" }])));
-        assert!(refused.unwrap_err().ends_with("does not contain declared merge key: name"));
+        let refused = merge(
+            schemas(),
+            schema,
+            &mut json!({}),
+            &pod(&json!([{ "image": "1" }])),
+        );
+        assert!(
+            refused
+                .unwrap_err()
+                .ends_with("does not contain declared merge key: name")
+        );
     }
 }

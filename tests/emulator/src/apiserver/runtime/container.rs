@@ -1,7 +1,6 @@
 //! One container: its files, its log and its processes.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,6 @@ pub(crate) struct Container {
     pub(crate) spec: ContainerSpec,
     pub(crate) files: Arc<FileSystem>,
     pub(crate) log: Arc<Log>,
-    pub(crate) started_at: SystemTime,
     /// Cancelled when the pod stops: every process ends.
     pub(super) stopped: CancellationToken,
     /// The exit code of the main process, once it has ended.
@@ -51,7 +49,6 @@ impl Container {
             spec,
             files,
             log: Arc::new(Log::new(Chatter::Silent, stopped.child_token())),
-            started_at: SystemTime::now(),
             stopped,
             exit: watch::Sender::new(None),
             attached: Mutex::new(false),

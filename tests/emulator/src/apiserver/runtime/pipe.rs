@@ -78,11 +78,6 @@ impl Writer {
         }
         Ok(())
     }
-
-    /// Waits until the reader has gone away.
-    pub(crate) async fn broken(&self) {
-        self.chunks.closed().await;
-    }
 }
 
 impl Reader {
@@ -124,11 +119,11 @@ impl Reader {
                 Source::Pipe(chunks) => chunks.recv().await?,
                 Source::Nothing => return None,
                 Source::Zeros => {
-                    tokio::task::consume_budget().await;
+                    tokio::task::yield_now().await;
                     Bytes::from_static(&[0; CHUNK])
                 }
                 Source::Noise(state) => {
-                    tokio::task::consume_budget().await;
+                    tokio::task::yield_now().await;
                     noise(state)
                 }
             };
@@ -169,7 +164,7 @@ impl Reader {
     }
 
     /// Returns bytes that were taken but not used; the next read yields them first.
-    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+    fn put_back(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
             return;
         }

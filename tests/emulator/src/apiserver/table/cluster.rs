@@ -26,7 +26,13 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
         ),
         "namespaces" => (
             vec![column("Name"), column("Status"), column("Age")],
-            |object, now| vec![name(object), or(object, "/status/phase", ""), age(object, now)],
+            |object, now| {
+                vec![
+                    name(object),
+                    or(object, "/status/phase", ""),
+                    age(object, now),
+                ]
+            },
         ),
         "persistentvolumes" => (
             vec![
@@ -69,10 +75,14 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
             ],
             storage_class,
         ),
-        "roles" | "clusterroles" | "limitranges" => (
-            vec![column("Name"), column("Created At")],
-            |object, _| vec![name(object), or(object, "/metadata/creationTimestamp", "<unknown>")],
-        ),
+        "roles" | "clusterroles" | "limitranges" => {
+            (vec![column("Name"), column("Created At")], |object, _| {
+                vec![
+                    name(object),
+                    or(object, "/metadata/creationTimestamp", "<unknown>"),
+                ]
+            })
+        }
         "rolebindings" | "clusterrolebindings" => (
             vec![
                 column("Name"),
@@ -87,11 +97,20 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
         "leases" => (
             vec![column("Name"), column("Holder"), column("Age")],
             |object, now| {
-                vec![name(object), or(object, "/spec/holderIdentity", ""), age(object, now)]
+                vec![
+                    name(object),
+                    or(object, "/spec/holderIdentity", ""),
+                    age(object, now),
+                ]
             },
         ),
         "priorityclasses" => (
-            vec![column("Name"), number("Value"), column("Global-Default"), column("Age")],
+            vec![
+                column("Name"),
+                number("Value"),
+                column("Global-Default"),
+                column("Age"),
+            ],
             |object, now| {
                 vec![
                     name(object),
@@ -111,7 +130,11 @@ fn node(node: &Value, now: Timestamp) -> Vec<Value> {
         .iter()
         .find(|condition| text(condition, "/type") == "Ready")
         .map_or("Unknown", |condition| {
-            if text(condition, "/status") == "True" { "Ready" } else { "NotReady" }
+            if text(condition, "/status") == "True" {
+                "Ready"
+            } else {
+                "NotReady"
+            }
         });
     let mut status = ready.to_owned();
     if flag(node, "/spec/unschedulable") {
@@ -140,7 +163,11 @@ fn node(node: &Value, now: Timestamp) -> Vec<Value> {
         json!(address("ExternalIP")),
         or(node, "/status/nodeInfo/osImage", "<unknown>"),
         or(node, "/status/nodeInfo/kernelVersion", "<unknown>"),
-        or(node, "/status/nodeInfo/containerRuntimeVersion", "<unknown>"),
+        or(
+            node,
+            "/status/nodeInfo/containerRuntimeVersion",
+            "<unknown>",
+        ),
     ]
 }
 
@@ -192,7 +219,10 @@ fn claim(object: &Value, now: Timestamp) -> Vec<Value> {
 fn storage_class(object: &Value, now: Timestamp) -> Vec<Value> {
     let default = "/metadata/annotations/storageclass.kubernetes.io~1is-default-class";
     let marked = if text(object, default) == "true" {
-        json!(format!("{} (default)", crate::apiserver::value::name(object)))
+        json!(format!(
+            "{} (default)",
+            crate::apiserver::value::name(object)
+        ))
     } else {
         name(object)
     };
@@ -220,7 +250,11 @@ fn binding(object: &Value, now: Timestamp) -> Vec<Value> {
     };
     vec![
         name(object),
-        json!(format!("{}/{}", text(object, "/roleRef/kind"), text(object, "/roleRef/name"))),
+        json!(format!(
+            "{}/{}",
+            text(object, "/roleRef/kind"),
+            text(object, "/roleRef/name")
+        )),
         age(object, now),
         of("User"),
         of("Group"),

@@ -15,15 +15,29 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
             |object, now| vec![name(object), keys(object), age(object, now)],
         ),
         "secrets" => (
-            vec![column("Name"), column("Type"), number("Data"), column("Age")],
+            vec![
+                column("Name"),
+                column("Type"),
+                number("Data"),
+                column("Age"),
+            ],
             |object, now| {
-                vec![name(object), or(object, "/type", ""), keys(object), age(object, now)]
+                vec![
+                    name(object),
+                    or(object, "/type", ""),
+                    keys(object),
+                    age(object, now),
+                ]
             },
         ),
         "serviceaccounts" => (
             vec![column("Name"), number("Secrets"), column("Age")],
             |object, now| {
-                vec![name(object), json!(list(object, "/secrets").len()), age(object, now)]
+                vec![
+                    name(object),
+                    json!(list(object, "/secrets").len()),
+                    age(object, now),
+                ]
             },
         ),
         "events" => (
@@ -60,7 +74,12 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
             },
         ),
         "resourcequotas" => (
-            vec![column("Name"), column("Age"), column("Request"), column("Limit")],
+            vec![
+                column("Name"),
+                column("Age"),
+                column("Request"),
+                column("Limit"),
+            ],
             quota,
         ),
         _ => return None,
@@ -87,7 +106,10 @@ fn event(event: &Value, now: Timestamp) -> Vec<Value> {
         text(event, "/involvedObject/kind").to_lowercase(),
         text(event, "/involvedObject/name")
     );
-    let source = match (text(event, "/source/component"), text(event, "/source/host")) {
+    let source = match (
+        text(event, "/source/component"),
+        text(event, "/source/host"),
+    ) {
         ("", _) => text(event, "/reportingComponent").to_owned(),
         (component, "") => component.to_owned(),
         (component, host) => format!("{component}, {host}"),

@@ -22,17 +22,29 @@ pub(super) struct Column {
 
 /// A column that is always printed.
 const fn text(name: &'static str) -> Column {
-    Column { name, kind: "string", wide: false }
+    Column {
+        name,
+        kind: "string",
+        wide: false,
+    }
 }
 
 /// A column of numbers.
 const fn number(name: &'static str) -> Column {
-    Column { name, kind: "integer", wide: false }
+    Column {
+        name,
+        kind: "integer",
+        wide: false,
+    }
 }
 
 /// A column that is printed with `-o wide` only.
 const fn wide(name: &'static str) -> Column {
-    Column { name, kind: "string", wide: true }
+    Column {
+        name,
+        kind: "string",
+        wide: true,
+    }
 }
 
 /// How a kind is printed.
@@ -120,12 +132,26 @@ mod tests {
 
     #[test]
     fn rows_carry_metadata_unless_asked_for_more() {
-        let object = json!({ "metadata": { "name": "x", "resourceVersion": "7" }, "data": { "a": "b" } });
+        let object =
+            json!({ "metadata": { "name": "x", "resourceVersion": "7" }, "data": { "a": "b" } });
         let resource = super::super::resources::known("configmaps");
-        let slim = table(resource, std::iter::once(&object), Timestamp::UNIX_EPOCH, false);
-        assert_eq!(value::text(&slim, "/rows/0/object/kind"), "PartialObjectMetadata");
+        let slim = table(
+            resource,
+            std::iter::once(&object),
+            Timestamp::UNIX_EPOCH,
+            false,
+        );
+        assert_eq!(
+            value::text(&slim, "/rows/0/object/kind"),
+            "PartialObjectMetadata"
+        );
         assert_eq!(slim["rows"][0]["cells"], json!(["x", 1, "<unknown>"]));
-        let whole = table(resource, std::iter::once(&object), Timestamp::UNIX_EPOCH, true);
+        let whole = table(
+            resource,
+            std::iter::once(&object),
+            Timestamp::UNIX_EPOCH,
+            true,
+        );
         assert_eq!(value::text(&whole, "/rows/0/object/data/a"), "b");
     }
 }

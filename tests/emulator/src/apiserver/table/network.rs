@@ -21,7 +21,10 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
             ],
             service,
         ),
-        "endpoints" => (vec![column("Name"), column("Endpoints"), column("Age")], endpoints),
+        "endpoints" => (
+            vec![column("Name"), column("Endpoints"), column("Age")],
+            endpoints,
+        ),
         "endpointslices" => (
             vec![
                 column("Name"),
@@ -44,7 +47,12 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
             ingress,
         ),
         "ingressclasses" => (
-            vec![column("Name"), column("Controller"), column("Parameters"), column("Age")],
+            vec![
+                column("Name"),
+                column("Controller"),
+                column("Parameters"),
+                column("Age"),
+            ],
             |object, now| {
                 vec![
                     name(object),
@@ -72,14 +80,18 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
 fn service(service: &Value, now: Timestamp) -> Vec<Value> {
     let kind = text(service, "/spec/type");
     let ingress = joined(
-        list(service, "/status/loadBalancer/ingress").iter().map(|one| match text(one, "/ip") {
-            "" => text(one, "/hostname"),
-            ip => ip,
-        }),
+        list(service, "/status/loadBalancer/ingress")
+            .iter()
+            .map(|one| match text(one, "/ip") {
+                "" => text(one, "/hostname"),
+                ip => ip,
+            }),
         "<pending>",
     );
     let external = joined(
-        list(service, "/spec/externalIPs").iter().filter_map(Value::as_str),
+        list(service, "/spec/externalIPs")
+            .iter()
+            .filter_map(Value::as_str),
         "<none>",
     );
     let external = match kind {
@@ -120,7 +132,11 @@ fn endpoints(object: &Value, now: Timestamp) -> Vec<Value> {
             }
         }
     }
-    vec![name(object), first_few(&found, 3, "<none>"), age(object, now)]
+    vec![
+        name(object),
+        first_few(&found, 3, "<none>"),
+        age(object, now),
+    ]
 }
 
 fn endpoint_slice(object: &Value, now: Timestamp) -> Vec<Value> {
@@ -157,7 +173,11 @@ fn ingress(object: &Value, now: Timestamp) -> Vec<Value> {
             .map(|one| text(one, "/ip")),
         "",
     );
-    let ports = if has(object, "/spec/tls") { "80, 443" } else { "80" };
+    let ports = if has(object, "/spec/tls") {
+        "80, 443"
+    } else {
+        "80"
+    };
     vec![
         name(object),
         or(object, "/spec/ingressClassName", "<none>"),

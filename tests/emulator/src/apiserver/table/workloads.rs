@@ -55,7 +55,13 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
             replica_set,
         ),
         "statefulsets" => (
-            vec![column("Name"), column("Ready"), column("Age"), CONTAINERS, IMAGES],
+            vec![
+                column("Name"),
+                column("Ready"),
+                column("Age"),
+                CONTAINERS,
+                IMAGES,
+            ],
             stateful_set,
         ),
         "daemonsets" => (
@@ -103,7 +109,12 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
             cron_job,
         ),
         "controllerrevisions" => (
-            vec![column("Name"), column("Controller"), number("Revision"), column("Age")],
+            vec![
+                column("Name"),
+                column("Controller"),
+                number("Revision"),
+                column("Age"),
+            ],
             controller_revision,
         ),
         "horizontalpodautoscalers" => (
@@ -125,7 +136,10 @@ pub(super) fn printer(plural: &str) -> Option<Printer> {
 
 fn pod(pod: &Value, now: Timestamp) -> Vec<Value> {
     let statuses = list(pod, "/status/containerStatuses");
-    let ready = statuses.iter().filter(|status| flag(status, "/ready")).count();
+    let ready = statuses
+        .iter()
+        .filter(|status| flag(status, "/ready"))
+        .count();
     let restarts: i64 = statuses
         .iter()
         .map(|status| int(status, "/restartCount"))
@@ -259,7 +273,10 @@ fn job(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![
         name(object),
         json!(status),
-        json!(format!("{}/{completions}", int(object, "/status/succeeded"))),
+        json!(format!(
+            "{}/{completions}",
+            int(object, "/status/succeeded")
+        )),
         json!(duration),
         age(object, now),
         containers(object, "/name"),
@@ -278,7 +295,11 @@ fn cron_job(object: &Value, now: Timestamp) -> Vec<Value> {
         name(object),
         or(object, "/spec/schedule", ""),
         or(object, "/spec/timeZone", "<none>"),
-        json!(if flag(object, "/spec/suspend") { "True" } else { "False" }),
+        json!(if flag(object, "/spec/suspend") {
+            "True"
+        } else {
+            "False"
+        }),
         json!(list(object, "/status/active").len()),
         json!(last),
         age(object, now),
@@ -293,8 +314,15 @@ fn controller_revision(object: &Value, now: Timestamp) -> Vec<Value> {
     let controller = owner.map_or_else(
         || "<none>".to_owned(),
         |owner| {
-            let group = text(owner, "/apiVersion").split('/').next().unwrap_or_default();
-            format!("{}.{group}/{}", text(owner, "/kind").to_lowercase(), text(owner, "/name"))
+            let group = text(owner, "/apiVersion")
+                .split('/')
+                .next()
+                .unwrap_or_default();
+            format!(
+                "{}.{group}/{}",
+                text(owner, "/kind").to_lowercase(),
+                text(owner, "/name")
+            )
         },
     );
     vec![
@@ -306,7 +334,9 @@ fn controller_revision(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn autoscaler(object: &Value, now: Timestamp) -> Vec<Value> {
-    let target = object.pointer("/spec/scaleTargetRef").unwrap_or(&Value::Null);
+    let target = object
+        .pointer("/spec/scaleTargetRef")
+        .unwrap_or(&Value::Null);
     let metrics: Vec<String> = list(object, "/spec/metrics")
         .iter()
         .filter(|metric| text(metric, "/type") == "Resource")
@@ -320,8 +350,16 @@ fn autoscaler(object: &Value, now: Timestamp) -> Vec<Value> {
         .collect();
     vec![
         name(object),
-        json!(format!("{}/{}", text(target, "/kind"), text(target, "/name"))),
-        json!(if metrics.is_empty() { "<none>".to_owned() } else { metrics.join(", ") }),
+        json!(format!(
+            "{}/{}",
+            text(target, "/kind"),
+            text(target, "/name")
+        )),
+        json!(if metrics.is_empty() {
+            "<none>".to_owned()
+        } else {
+            metrics.join(", ")
+        }),
         or(object, "/spec/minReplicas", "<unset>"),
         json!(int(object, "/spec/maxReplicas").to_string()),
         count(object, "/status/currentReplicas"),
@@ -343,7 +381,10 @@ mod tests {
             ] },
         });
         let cells = super::pod(&pod, Timestamp::UNIX_EPOCH);
-        assert_eq!(cells[1..4], [json!("1/2"), json!("CrashLoopBackOff"), json!("2")]);
+        assert_eq!(
+            cells[1..4],
+            [json!("1/2"), json!("CrashLoopBackOff"), json!("2")]
+        );
         pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(super::pod_status(&pod), "Terminating");
     }

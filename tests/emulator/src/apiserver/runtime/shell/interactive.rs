@@ -13,6 +13,7 @@ pub(super) async fn shell(
     streams: &Streams,
 ) -> Result<u8, WriteError> {
     let mut shell = parent.clone();
+    shell.variables.retain(|_, variable| variable.exported);
     shell.status = 0;
     shell.exit_on_failure = false;
     let mut arguments = arguments;

@@ -68,7 +68,7 @@ impl Parser {
             } else if self.eat(";") || self.eat("\n") {
                 When::Always
             } else if self.peek().is_none_or(|next| next == ')') || self.word_is(ends) {
-                continue;
+                When::Always
             } else {
                 return Err(self.unexpected());
             };
@@ -185,7 +185,9 @@ impl Parser {
             self.blanks(false);
             if let Some(redirect) = self.redirect()? {
                 redirects.push(redirect);
-            } else if let (true, Some(name)) = (words.is_empty(), self.assignment()) {
+            } else if words.is_empty()
+                && let Some(name) = self.assignment()
+            {
                 assignments.push((name, self.word()?));
             } else {
                 let word = self.word()?;

@@ -146,7 +146,7 @@ impl Shell {
                 let mut status = 0;
                 loop {
                     // A loop of nothing but builtins must still let others run.
-                    tokio::task::consume_budget().await;
+                    tokio::task::yield_now().await;
                     if (self.condition(condition, &streams).await? == 0) == *until {
                         return Ok(status);
                     }

@@ -73,11 +73,6 @@ impl Input {
         self.0.lock().await.line(limit).await
     }
 
-    /// Returns bytes for the next reader.
-    pub(crate) async fn put_back(&self, bytes: Bytes) {
-        self.0.lock().await.put_back(bytes);
-    }
-
     /// The reader, for a thread that may block.
     pub(crate) fn blocking(&self) -> tokio::sync::MutexGuard<'_, Reader> {
         self.0.blocking_lock()
@@ -92,7 +87,7 @@ impl Output {
             Self::File { files, path } => Ok(files.append(path, &bytes.into())?),
             Self::Null => {
                 // A command that writes nowhere must still let others run.
-                tokio::task::consume_budget().await;
+                tokio::task::yield_now().await;
                 Ok(())
             }
         }
