@@ -78,10 +78,11 @@ async fn exec_carries_large_outputs_whole() {
         let finished = front.run(transport, &line, b"").await;
         assert_eq!(finished.code, 0, "{transport:?}: {}", finished.stderr);
         assert_eq!(finished.stdout.len().to_string(), bytes, "{transport:?}");
-        let digest: String = Sha256::digest(&finished.stdout)
+        let digest = Sha256::digest(&finished.stdout)
             .iter()
             .map(|byte| format!("{byte:02x}"))
-            .collect();
+            .collect::<Vec<_>>()
+            .concat();
         assert_eq!(format!("{digest}  -\n"), sum.text(), "{transport:?}");
     }
 }
@@ -155,7 +156,8 @@ impl OnTerminal {
             assert_ne!(read, 0, "ended before {text:?}, shown: {:?}", self.shown);
             self.shown += &String::from_utf8_lossy(&buffer[..read]);
         }
-        self.shown = self.shown.split_once(text).unwrap().1.to_owned();
+        let end = self.shown.find(text).unwrap() + text.len();
+        self.shown.drain(..end);
     }
 }
 

@@ -71,10 +71,13 @@ async fn request(front: &Front, path: &str, headers: &[(&str, &str)]) -> Respons
     sender.send_request(request).await.unwrap()
 }
 
+/// Takes a message apart into its channel and data.
+type Decode = fn(Message) -> (u8, Vec<u8>);
+
 /// Reads a session to its end: what each channel carried, by number.
 async fn collect(
     socket: &mut WebSocketStream<TlsStream<TcpStream>>,
-    decode: fn(Message) -> (u8, Vec<u8>),
+    decode: Decode,
 ) -> [Vec<u8>; 4] {
     let mut channels: [Vec<u8>; 4] = Default::default();
     let all = async {
@@ -149,7 +152,7 @@ async fn stands_still(front: &Front, path: &str) -> u64 {
 #[tokio::test]
 async fn every_channel_protocol_ends_with_a_status() {
     let front = Front::start().await;
-    let decoders: [(&str, fn(Message) -> (u8, Vec<u8>)); 6] = [
+    let decoders: [(&str, Decode); 6] = [
         ("v5.channel.k8s.io", binary),
         ("v4.channel.k8s.io", binary),
         ("channel.k8s.io", binary),

@@ -165,6 +165,10 @@ impl Runtime {
     }
 
     /// A container's log; `None` if there is no such container, or no previous one.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers make the options for this one call"
+    )]
     pub fn logs(&self, uid: &str, container: &str, options: LogOptions) -> Option<Body> {
         let container = self.container(uid, container)?;
         (!options.previous).then(|| container.log.body(&options))

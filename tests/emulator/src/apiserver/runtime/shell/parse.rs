@@ -65,9 +65,11 @@ impl Parser {
                 When::Succeeded
             } else if self.eat("||") {
                 When::Failed
-            } else if self.eat(";") || self.eat("\n") {
-                When::Always
-            } else if self.peek().is_none_or(|next| next == ')') || self.word_is(ends) {
+            } else if self.eat(";")
+                || self.eat("\n")
+                || self.peek().is_none_or(|next| next == ')')
+                || self.word_is(ends)
+            {
                 When::Always
             } else {
                 return Err(self.unexpected());

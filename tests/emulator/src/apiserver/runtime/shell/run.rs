@@ -269,7 +269,6 @@ impl Shell {
     ) -> Option<Result<u8, Jump>> {
         let first = arguments.first().map(String::as_str);
         Some(match name {
-            ":" => Ok(0),
             "cd" => {
                 let home = self.get("HOME").unwrap_or_else(|| "/".to_owned());
                 let to = match first {
@@ -310,10 +309,11 @@ impl Shell {
                     self.export(name, value);
                 }
                 if arguments.is_empty() {
-                    let listed: String = self
+                    let listed = self
                         .exported()
                         .map(|(name, value)| format!("export {name}='{value}'\n"))
-                        .collect();
+                        .collect::<Vec<_>>()
+                        .concat();
                     return Some(Ok(u8::from(streams.stdout.write(listed).await.is_err())));
                 }
                 Ok(0)
@@ -360,7 +360,7 @@ impl Shell {
                     process.execute(arguments.to_vec(), streams.clone()).await,
                 ))
             }
-            "trap" | "umask" | "wait" | "ulimit" | "alias" => Ok(0),
+            ":" | "trap" | "umask" | "wait" | "ulimit" | "alias" => Ok(0),
             _ => return None,
         })
     }

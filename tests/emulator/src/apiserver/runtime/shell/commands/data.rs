@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::text::read_all;
 use super::{Call, Ended, create, open};
+use crate::apiserver::runtime::shell::arithmetic::evaluate;
 use crate::apiserver::runtime::shell::streams::{Input, WriteError};
 
 /// The largest block that `dd` takes.
@@ -99,16 +100,12 @@ impl Call<'_> {
 
     pub(super) async fn expr(&mut self) -> Ended {
         let expression = self.arguments.join(" ").replace(" = ", " == ");
-        match super::super::arithmetic::evaluate(&expression, &|_| None) {
-            Ok(value) => {
-                self.print(format!("{value}\n")).await?;
-                Ok(u8::from(value == 0))
-            }
-            Err(_) => {
-                self.complain("syntax error").await?;
-                Ok(2)
-            }
-        }
+        let Ok(value) = evaluate(&expression, &|_| None) else {
+            self.complain("syntax error").await?;
+            return Ok(2);
+        };
+        self.print(format!("{value}\n")).await?;
+        Ok(u8::from(value == 0))
     }
 
     pub(super) async fn dd(&mut self) -> Ended {
@@ -172,11 +169,12 @@ impl Call<'_> {
             while let Some(chunk) = input.chunk(usize::MAX).await {
                 digest.update(&chunk);
             }
-            let digest: String = digest
+            let digest = digest
                 .finalize()
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
-                .collect();
+                .collect::<Vec<_>>()
+                .concat();
             self.print(format!("{digest}  {name}\n")).await?;
         }
         Ok(u8::from(failed))

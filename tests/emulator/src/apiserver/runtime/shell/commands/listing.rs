@@ -140,7 +140,8 @@ fn list(entries: &[(String, Metadata)], long: bool) -> String {
                 at.strftime("%b %e %H:%M")
             )
         })
-        .collect()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 fn size(metadata: &Metadata) -> u64 {

@@ -206,7 +206,11 @@ impl<'a> Call<'a> {
             .collect();
         let mut line = match wanted.as_slice() {
             [one] => one.to_string(),
-            several => several.iter().map(|count| format!("{count:8}")).collect(),
+            several => several
+                .iter()
+                .map(|count| format!("{count:8}"))
+                .collect::<Vec<_>>()
+                .concat(),
         };
         if !name.is_empty() {
             line = format!("{line} {name}");
