@@ -11,6 +11,10 @@ mod frame;
 mod headers;
 mod session;
 mod stream;
+mod writer;
 
 pub(crate) use session::Connection;
 pub(crate) use stream::{Gone, Opened, Receiving, Sending};
+
+#[cfg(test)]
+mod tests;
