@@ -226,7 +226,7 @@ async fn unknown_subprotocols_are_forbidden() {
     let front = Front::start().await;
     for (path, protocol) in [
         (failing().as_str(), "v9.channel.k8s.io"),
-        ("/portforward?ports=7", "v4.channel.k8s.io"),
+        ("/portforward?ports=7", "v9.channel.k8s.io"),
         ("/portforward?ports=7", ""),
     ] {
         let Err(Error::Http(refusal)) = websocket(&front, path, protocol).await else {
