@@ -1,1 +1,86 @@
-//! arcproxy
+//! arcproxy: the client side of Azure Arc cluster connect.
+//!
+//! The map of the house; arrows point at what is used, and nothing points back.
+//!
+//! ```text
+//! main ──▶ commands ──┬─▶ proxy       listener, gate, forward, upgrade, respond
+//!                     ├─▶ session     what is valid now, and its refreshing
+//!                     ├─▶ kubeconfig  child
+//!                     ├─▶ tunnel      dialect, inner TLS, HTTP connections, pool
+//!                     ├─▶ azure       cloud, sign-in, proof of possession, ARM
+//!                     ├─▶ relay       a hybrid connection as a byte stream
+//!                     └─▶ net         names, TCP, TLS roots, the HTTPS client
+//! ```
+//!
+//! [`cli`] and [`settings`] only turn arguments into valid settings; [`printer`] is the only
+//! writer of stdout and stderr; [`error`] is the catalogue of failures. A request walks once
+//! through the house: listener → gate → forward → pool → connection → relay stream, and its
+//! answer the same way back.
+
+pub mod azure;
+pub mod child;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod error;
+pub mod kubeconfig;
+pub mod net;
+pub mod printer;
+pub mod proxy;
+pub mod relay;
+pub mod secret;
+pub mod session;
+pub mod settings;
+pub mod shutdown;
+pub mod tunnel;
+
+use std::ffi::OsString;
+
+use clap::Parser as _;
+
+use crate::cli::Cli;
+use crate::error::{Code, Error};
+use crate::printer::{Printer, Stdout};
+use crate::settings::{Environment, Settings, Target, Telling};
+
+/// Runs the program with `arguments` (its own name first) and returns its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            printer::clap(&error);
+            return u8::try_from(error.exit_code()).unwrap_or(Code::Usage.exit_code());
+        }
+    };
+    let telling = Telling::new(&cli);
+    let taken = !cli.command.is_empty()
+        || cli
+            .file
+            .as_deref()
+            .is_some_and(|file| file.as_os_str() == "-");
+    let printer = Printer::new(telling, if taken { Stdout::Taken } else { Stdout::Events });
+    printer.start_log();
+    match begin(cli, printer) {
+        Ok(code) => code,
+        Err(error) => {
+            printer.fail(&error);
+            error.code().exit_code()
+        }
+    }
+}
+
+fn begin(cli: Cli, printer: Printer) -> Result<u8, Error> {
+    let settings = Settings::new(cli, &Environment::process())?;
+    if let (Target::Stdout, cli::Format::Json) = (&settings.target, printer.output()) {
+        return Err(Error::new(Code::Usage, "-f - and -o json both want stdout")
+            .hinted("write the kubeconfig to a file, or leave -o json out"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Code::Unexpected, "cannot start").caused_by(&error))?;
+    let code = runtime.block_on(commands::connect(settings, printer));
+    // A blocking read of stdin may be on its way still; nothing waits for it.
+    runtime.shutdown_background();
+    code
+}

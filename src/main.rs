@@ -1,1 +1,7 @@
-fn main() {}
+//! The `arcproxy` binary: parse, run, return the exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(arcproxy::run(std::env::args_os()))
+}

@@ -1,1 +1,16 @@
-//! Integration tests.
+//! The whole of it: the real binary and the real kubectl, through the emulator, over real sockets.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a failed unwrap is a failed test"
+)]
+
+mod bad_input;
+mod commands;
+mod golden;
+mod harness;
+mod inputs;
+mod kube_client;
+mod kubeconfig;
+mod kubectl;
+mod output;
+mod refresh;

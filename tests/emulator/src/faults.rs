@@ -4,9 +4,12 @@
 //! change by flag, builder or control endpoint holds from the next action on. Faults that strike
 //! what is already open (dropping tunnels) are calls on the part itself.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::time::Duration;
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// The settings of all faults; the default is none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -32,8 +35,8 @@ pub struct FaultSet {
     pub clock_offset_seconds: i64,
     /// Round-trip time that is added to every connection from outside, in milliseconds.
     pub rtt_ms: u64,
-    /// Bandwidth of each direction of each connection from outside, in bits per second; 0 is
-    /// without limit.
+    /// Bandwidth of each direction of the link that all connections from outside share, in bits
+    /// per second; 0 is without limit.
     pub bandwidth_bits: u64,
     /// kube-aad-proxy answers as for a caller in more than 200 groups.
     pub group_overage: bool,
@@ -53,27 +56,55 @@ pub struct ServiceFault {
     pub delay_ms: u64,
 }
 
+/// The answer that a [`ServiceFault`] puts in place of the real one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status to answer with.
+    pub status: StatusCode,
+    /// Seconds for the `Retry-After` header.
+    pub retry_after_seconds: Option<u64>,
+}
+
 /// The faults in force.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<RwLock<FaultSet>>);
+pub struct Faults(Arc<watch::Sender<FaultSet>>);
 
 impl Faults {
     /// Starts with `set` in force.
     pub fn new(set: FaultSet) -> Self {
-        Self(Arc::new(RwLock::new(set)))
+        Self(Arc::new(watch::Sender::new(set)))
     }
 
     /// The faults in force now.
     pub fn now(&self) -> FaultSet {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.borrow().clone()
     }
 
     /// Changes the faults in force.
     pub fn update(&self, change: impl FnOnce(&mut FaultSet)) {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+        self.0.send_modify(change);
+    }
+
+    /// Follows the faults, for a part that has to act on a change while it waits.
+    pub fn watch(&self) -> watch::Receiver<FaultSet> {
+        self.0.subscribe()
+    }
+
+    /// Plays the fault that `of` picks before one answer: waits its delay, then says what to
+    /// refuse the request with, if it is refused. A fault that is limited in number is used up
+    /// by one.
+    pub async fn strike(&self, of: fn(&mut FaultSet) -> &mut ServiceFault) -> Option<Refusal> {
+        let delay = of(&mut self.now()).delay_ms;
+        if delay > 0 {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+        let mut refusal = None;
+        self.0.send_if_modified(|set| {
+            let fault = of(set);
+            refusal = fault.refusal();
+            fault.use_up(refusal.is_some())
+        });
+        refusal
     }
 
     /// The cloud's time, seconds since 1970.
@@ -82,6 +113,79 @@ impl Faults {
             .duration_since(std::time::UNIX_EPOCH)
             .expect("the clock stands after 1970")
             .as_secs();
-        machine.saturating_add_signed(self.now().clock_offset_seconds)
+        machine.saturating_add_signed(self.0.borrow().clock_offset_seconds)
+    }
+}
+
+impl ServiceFault {
+    /// What a request that arrives now is refused with.
+    fn refusal(&self) -> Option<Refusal> {
+        let status = StatusCode::from_u16(self.status?).ok()?;
+        (self.times != Some(0)).then_some(Refusal {
+            status,
+            retry_after_seconds: self.retry_after_seconds,
+        })
+    }
+
+    /// Counts one refusal, if there was one and they are counted; says whether that changed
+    /// anything.
+    fn use_up(&mut self, refused: bool) -> bool {
+        match &mut self.times {
+            Some(left) if refused => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_counted_fault_is_used_up() {
+        let faults = Faults::new(FaultSet {
+            arm: ServiceFault {
+                status: Some(429),
+                retry_after_seconds: Some(7),
+                times: Some(2),
+                ..ServiceFault::default()
+            },
+            ..FaultSet::default()
+        });
+        let refused = Some(Refusal {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            retry_after_seconds: Some(7),
+        });
+        assert_eq!(faults.strike(|set| &mut set.arm).await, refused);
+        assert_eq!(faults.strike(|set| &mut set.entra).await, None);
+        assert_eq!(faults.strike(|set| &mut set.arm).await, refused);
+        assert_eq!(faults.strike(|set| &mut set.arm).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_service_waits_before_it_answers() {
+        let faults = Faults::default();
+        faults.update(|set| set.entra.delay_ms = 250);
+        let start = tokio::time::Instant::now();
+        assert_eq!(faults.strike(|set| &mut set.entra).await, None);
+        assert_eq!(start.elapsed(), Duration::from_millis(250));
+    }
+
+    #[test]
+    fn the_cloud_clock_runs_off_by_the_offset() {
+        let faults = Faults::default();
+        let before = faults.cloud_time();
+        faults.update(|set| set.clock_offset_seconds = -3600);
+        assert!(faults.cloud_time() < before - 3500);
+    }
+
+    #[test]
+    fn unknown_fields_are_named() {
+        let error = serde_json::from_str::<FaultSet>(r#"{"agent_awaay":true}"#)
+            .expect_err("the field does not exist");
+        assert!(error.to_string().contains("agent_awaay"), "{error}");
     }
 }

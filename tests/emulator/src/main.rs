@@ -1,2 +1,55 @@
-//! arc-emulator binary
-fn main() {}
+//! `arc-emulator`: a whole Azure Arc on one machine, as a command.
+
+mod cli;
+mod exec;
+mod serve_command;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use arc_emulator::emulator::{Builder, Emulator};
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command, Settings};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::new(cli.settings.log_level()))
+        .init();
+    match run(cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            // Where standard error is closed, there is nobody left to tell.
+            let _ = writeln!(std::io::stderr().lock(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<u8, Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let emulator = builder(cli.settings).start().await?;
+        let status = match cli.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve_command::until_stopped(&emulator).await.map(|()| 0),
+            Command::Exec { command } => exec::run(&emulator, &command).await,
+        };
+        emulator.stop().await;
+        Ok(status?)
+    })
+}
+
+fn builder(settings: Settings) -> Builder {
+    Emulator::builder()
+        .seed(settings.seed)
+        .dialect(settings.dialect.into())
+        .h2(!settings.no_h2)
+        .http1(!settings.no_http1)
+        .faults(settings.faults())
+        .upstream(settings.upstream)
+}

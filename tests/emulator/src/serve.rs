@@ -1,10 +1,13 @@
 //! Accepting TLS connections and serving HTTP on them, for every HTTP service of the emulator.
 
+mod connection;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -12,25 +15,49 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use connection::Connection;
+
 use crate::http::Body;
 use crate::shape::Shaper;
+use connection::Socket;
 
-/// Requests that one HTTP/2 connection may carry at once, as on a real apiserver.
-const MAX_STREAMS: u32 = 250;
+/// How long a client may take over the TLS handshake.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a client may send on one HTTP/2 stream before it is read, in bytes.
-const STREAM_WINDOW: u32 = 1024 * 1024;
+/// What a service says about HTTP/2; the default is hyper's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Http2 {
+    /// The flow-control window of each stream, in bytes.
+    pub stream_window: Option<u32>,
+    /// The flow-control window of a whole connection, in bytes.
+    pub connection_window: Option<u32>,
+    /// How many streams a client may have open on a connection.
+    pub max_streams: Option<u32>,
+}
 
-/// The same for a whole connection: far more than a stream's, so that no stream stops the others.
-const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
-
-/// Tokens of people in many groups are larger than hyper's default allows, in bytes.
-const MAX_HEADER_LIST: u32 = 1024 * 1024;
+impl Http2 {
+    fn builder(self) -> auto::Builder<TokioExecutor> {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let mut http2 = builder.http2();
+        // As Go's servers have it: some people's tokens do not fit into hyper's 16 KiB.
+        http2.max_header_list_size(1 << 20);
+        if let Some(window) = self.stream_window {
+            http2.initial_stream_window_size(window);
+        }
+        if let Some(window) = self.connection_window {
+            http2.initial_connection_window_size(window);
+        }
+        if let Some(streams) = self.max_streams {
+            http2.max_concurrent_streams(streams);
+        }
+        builder
+    }
+}
 
 /// A running HTTP service. Dropping it closes its listener and every connection.
 #[derive(Debug)]
@@ -42,7 +69,8 @@ pub struct Service {
 
 impl Service {
     /// Serves HTTP/1.1 and HTTP/2 over TLS on `address` (port 0 takes any free one); upgrades
-    /// work. Connections pass through `shaper`.
+    /// work. Connections pass through `shaper`. Requests carry their [`Connection`] as an
+    /// extension.
     pub async fn start<H, F>(
         address: SocketAddr,
         tls: ServerConfig,
@@ -53,11 +81,36 @@ impl Service {
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
+        Self::start_each(address, tls, shaper, Http2::default(), move |_| {
+            handler.clone()
+        })
+        .await
+    }
+
+    /// Like [`Service::start`], with a handler of its own for each connection and with `http2`
+    /// for those that speak HTTP/2.
+    pub async fn start_each<N, H, F>(
+        address: SocketAddr,
+        tls: ServerConfig,
+        shaper: Shaper,
+        http2: Http2,
+        new_handler: N,
+    ) -> io::Result<Self>
+    where
+        N: Fn(&Connection) -> H + Send + Sync + 'static,
+        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let server = Arc::new(Server {
+            acceptor: TlsAcceptor::from(Arc::new(tls)),
+            shaper,
+            http: http2.builder(),
+            new_handler,
+        });
         let connections = tasks.clone();
         let stopping = stop.clone();
         tasks.spawn(async move {
@@ -68,32 +121,11 @@ impl Service {
                 };
                 // A connection that was reset while it waited is no reason to stop accepting.
                 let Ok((tcp, peer)) = accepted else { continue };
-                let (acceptor, shaper, handler) =
-                    (acceptor.clone(), shaper.clone(), handler.clone());
-                let stopping = stopping.clone();
+                let (server, stopping) = (Arc::clone(&server), stopping.clone());
                 connections.spawn(async move {
-                    let serving = async {
-                        tcp.set_nodelay(true)?;
-                        let tls = acceptor.accept(shaper.shape(tcp)).await?;
-                        let service = service_fn(move |request| {
-                            let answer = handler(request);
-                            async move { Ok::<_, Infallible>(answer.await) }
-                        });
-                        let mut server = auto::Builder::new(TokioExecutor::new());
-                        server
-                            .http2()
-                            .max_concurrent_streams(MAX_STREAMS)
-                            .initial_stream_window_size(STREAM_WINDOW)
-                            .initial_connection_window_size(CONNECTION_WINDOW)
-                            .max_header_list_size(MAX_HEADER_LIST);
-                        server
-                            .serve_connection_with_upgrades(TokioIo::new(tls), service)
-                            .await
-                            .map_err(io::Error::other)
-                    };
                     tokio::select! {
                         () = stopping.cancelled() => {}
-                        ended = serving => if let Err(error) = ended {
+                        ended = server.serve(tcp, peer) => if let Err(error) = ended {
                             tracing::debug!(%peer, %error, "connection ended");
                         },
                     }
@@ -113,7 +145,8 @@ impl Service {
         self.address
     }
 
-    /// Stops the service and waits for its connections to end.
+    /// Stops the service and waits for its connections to end. Upgraded connections belong to
+    /// whoever took them.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.wait().await;
@@ -123,5 +156,42 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// What every connection of a service needs.
+struct Server<N> {
+    acceptor: TlsAcceptor,
+    shaper: Shaper,
+    http: auto::Builder<TokioExecutor>,
+    new_handler: N,
+}
+
+impl<N, H, F> Server<N>
+where
+    N: Fn(&Connection) -> H,
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    async fn serve(&self, tcp: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        tcp.set_nodelay(true)?;
+        let mut connection = Connection::new(peer, tcp.local_addr()?);
+        let socket = Socket::new(tcp, &connection);
+        let handshake = async {
+            self.shaper.handshake().await;
+            self.acceptor.accept(self.shaper.shape(socket)).await
+        };
+        let tls = tokio::time::timeout(PATIENCE, handshake).await??;
+        connection.alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        let handler = (self.new_handler)(&connection);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(connection.clone());
+            let answer = handler(request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        self.http
+            .serve_connection_with_upgrades(TokioIo::new(tls), service)
+            .await
+            .map_err(io::Error::other)
     }
 }

@@ -1,1 +1,210 @@
-//! Stub.
+//! kube-aad-proxy: authenticates Entra callers and passes their requests to the apiserver as
+//! impersonated ones.
+//!
+//! A caller with a proof-of-possession token is checked as the `guard` project's verifier checks,
+//! in its order and with its messages. A token that Entra did not issue is none of the proxy's
+//! business and goes to the apiserver untouched.
+//!
+//! A request that impersonates by itself (`kubectl --as`) is passed on with the caller's own
+//! `Impersonate-*` headers once the caller is authenticated: in the emulator every Entra caller may
+//! impersonate.
+
+mod access_token;
+mod authenticate;
+mod forward;
+mod jws;
+mod pool;
+mod pop;
+mod status;
+mod upstream;
+
+use std::fmt::Debug;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use upstream::Upstream;
+
+use crate::faults::Faults;
+use crate::serve::{Http2, Service};
+use crate::shape::Shaper;
+use crate::tls;
+use authenticate::Authenticator;
+use pool::Pool;
+
+/// The names in the proxy's certificate.
+const NAMES: [&str; 5] = [
+    "kube-aad-proxy",
+    "kube-aad-proxy.azure-arc",
+    "kube-aad-proxy.azure-arc.svc",
+    "localhost",
+    "127.0.0.1",
+];
+
+/// The flow-control windows, in bytes. A connection's is the larger by far, so that one stream
+/// that nobody reads cannot stop the others.
+const STREAM_WINDOW: u32 = 8 << 20;
+const CONNECTION_WINDOW: u32 = 64 << 20;
+
+/// How many streams a client may have open: what Go's servers allow.
+const MAX_STREAMS: u32 = 250;
+
+/// Verifies the signatures of access tokens.
+pub trait AccessTokenKeys: Send + Sync + Debug {
+    /// Whether `signature` is the RS256 signature of `signing_input` by the key `kid`.
+    fn verify(&self, kid: &str, signing_input: &[u8], signature: &[u8]) -> bool;
+}
+
+/// What a proxy needs.
+#[derive(Debug)]
+pub struct AadProxyConfig {
+    /// Issues the proxy's certificate; an authority of its own.
+    pub authority: Arc<tls::Authority>,
+    /// The cluster's ARM id, which callers' tokens must name.
+    pub cluster_id: String,
+    /// The issuer of access tokens.
+    pub issuer: String,
+    /// The audience of access tokens.
+    pub audience: String,
+    /// The keys of access tokens.
+    pub keys: Arc<dyn AccessTokenKeys>,
+    /// Whether to offer HTTP/2.
+    pub offer_h2: bool,
+    /// Whether to offer HTTP/1.1.
+    pub offer_http1: bool,
+    /// The apiserver.
+    pub upstream: Upstream,
+    /// The faults to play.
+    pub faults: Faults,
+}
+
+/// What a proxy has seen since it started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct AadProxySeen {
+    /// Requests, refused ones included.
+    pub requests: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Connections on which HTTP/2 was agreed.
+    pub h2_connections: u64,
+    /// Connections on which it was not.
+    pub h1_connections: u64,
+    /// Different proof-of-possession tokens that were accepted.
+    pub pop_tokens: u64,
+    /// Requests that went to the apiserver with their own token.
+    pub passed_through: u64,
+    /// Connections that were upgraded.
+    pub upgrades: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    requests: AtomicU64,
+    refused: AtomicU64,
+    h2_connections: AtomicU64,
+    h1_connections: AtomicU64,
+    passed_through: AtomicU64,
+    upgrades: AtomicU64,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
+    authenticator: Authenticator,
+    upstream: Upstream,
+    counters: Counters,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A running kube-aad-proxy. Dropping it ends its connections.
+#[derive(Debug)]
+pub struct AadProxy {
+    shared: Arc<Shared>,
+    service: Service,
+}
+
+impl AadProxy {
+    /// Starts a proxy on a free loopback port.
+    pub async fn start(config: AadProxyConfig) -> io::Result<Self> {
+        Self::start_with(config, MAX_STREAMS).await
+    }
+
+    /// Starts a proxy that allows `max_streams` at a time on each HTTP/2 connection.
+    pub async fn start_with(config: AadProxyConfig, max_streams: u32) -> io::Result<Self> {
+        let offers = [(config.offer_h2, "h2"), (config.offer_http1, "http/1.1")];
+        let alpn: Vec<_> = offers
+            .into_iter()
+            .filter_map(|(offered, name)| offered.then_some(name))
+            .collect();
+        let tls = config
+            .authority
+            .server_config(&NAMES, &alpn)
+            .map_err(io::Error::other)?;
+        let shared = Arc::new(Shared {
+            upstream: config.upstream.clone(),
+            authenticator: Authenticator::new(config),
+            counters: Counters::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        shared.tasks.close();
+        let http2 = Http2 {
+            stream_window: Some(STREAM_WINDOW),
+            connection_window: Some(CONNECTION_WINDOW),
+            max_streams: Some(max_streams),
+        };
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let proxy = Arc::clone(&shared);
+        let service = Service::start_each(any, tls, Shaper::default(), http2, move |connection| {
+            let counter = if connection.alpn.as_deref() == Some(b"h2") {
+                &proxy.counters.h2_connections
+            } else {
+                &proxy.counters.h1_connections
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            let (proxy, pool) = (Arc::clone(&proxy), Arc::new(Pool::new(Arc::clone(&proxy))));
+            move |request| forward::answer(Arc::clone(&proxy), Arc::clone(&pool), request)
+        })
+        .await?;
+        Ok(Self { shared, service })
+    }
+
+    /// Where the proxy listens.
+    pub fn address(&self) -> SocketAddr {
+        self.service.address()
+    }
+
+    /// What the proxy has seen.
+    pub fn seen(&self) -> AadProxySeen {
+        let counters = &self.shared.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        AadProxySeen {
+            requests: read(&counters.requests),
+            refused: read(&counters.refused),
+            h2_connections: read(&counters.h2_connections),
+            h1_connections: read(&counters.h1_connections),
+            pop_tokens: self.shared.authenticator.accepted(),
+            passed_through: read(&counters.passed_through),
+            upgrades: read(&counters.upgrades),
+        }
+    }
+
+    /// Stops the proxy and waits until its connections have ended.
+    pub async fn stop(&self) {
+        self.shared.stop.cancel();
+        self.service.stop().await;
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Drop for AadProxy {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}

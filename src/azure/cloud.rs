@@ -1,0 +1,246 @@
+//! Which cloud: where Azure Resource Manager, Entra and the relay are.
+//!
+//! Three clouds are known by name; any other is described by a cloud file, a JSON document whose
+//! fields are those of [`CloudFile`]. Nothing in the program treats a named cloud otherwise than
+//! one from a file.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::error::{Code, Error};
+
+/// The application id of kube-aad-proxy, the audience of every cluster's access tokens.
+const SERVER_APP_ID: &str = "6256c85f-0aad-4d50-b960-e6e9b21efe35";
+
+/// A cloud's addresses and audiences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cloud {
+    /// Its name, for people.
+    pub name: String,
+    /// Azure Resource Manager's endpoint, without a trailing slash in its path.
+    pub resource_manager: Url,
+    /// The audience of ARM's tokens.
+    pub resource_manager_audience: String,
+    /// Entra's endpoint.
+    pub authority: Url,
+    /// What follows a relay's name to make its host, with a port where it is not 443.
+    pub relay_suffix: String,
+    /// The application id whose tokens kube-aad-proxy takes.
+    pub server_app_id: String,
+    /// More certificate authorities to trust for all of the above, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The document that describes a cloud.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CloudFile {
+    name: String,
+    resource_manager: Url,
+    resource_manager_audience: Option<String>,
+    authority: Url,
+    relay_suffix: String,
+    server_app_id: Option<String>,
+    ca_file: Option<PathBuf>,
+}
+
+impl Cloud {
+    /// The cloud that Azure calls `name`, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        let known = [
+            (
+                "AzureCloud",
+                "https://management.azure.com",
+                "https://login.microsoftonline.com",
+                "servicebus.windows.net",
+            ),
+            (
+                "AzureUSGovernment",
+                "https://management.usgovcloudapi.net",
+                "https://login.microsoftonline.us",
+                "servicebus.usgovcloudapi.net",
+            ),
+            (
+                "AzureChinaCloud",
+                "https://management.chinacloudapi.cn",
+                "https://login.chinacloudapi.cn",
+                "servicebus.chinacloudapi.cn",
+            ),
+        ];
+        let (name, arm, authority, suffix) = known
+            .into_iter()
+            .find(|(known, ..)| known.eq_ignore_ascii_case(name))?;
+        Some(Self {
+            name: name.to_owned(),
+            resource_manager: Url::parse(arm).expect("a literal URL"),
+            resource_manager_audience: arm.to_owned(),
+            authority: Url::parse(authority).expect("a literal URL"),
+            relay_suffix: suffix.to_owned(),
+            server_app_id: SERVER_APP_ID.to_owned(),
+            ca_file: None,
+        })
+    }
+
+    /// Reads a cloud file. A relative `caFile` is taken from the cloud file's own folder.
+    ///
+    /// # Errors
+    /// [`Code::CloudFile`], with the path and, where the text is at fault, its line and column.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::new(
+                Code::CloudFile,
+                format!("cannot read cloud file {}", path.display()),
+            )
+            .caused_by(&error)
+        })?;
+        let mut cloud = Self::parse(&text).map_err(|why| {
+            Error::new(
+                Code::CloudFile,
+                format!("cloud file {} is not valid", path.display()),
+            )
+            .because(why)
+        })?;
+        if let (Some(ca), Some(folder)) = (&mut cloud.ca_file, path.parent()) {
+            *ca = folder.join(&*ca);
+        }
+        Ok(cloud)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let file: CloudFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        for (field, url) in [
+            ("resourceManager", &file.resource_manager),
+            ("authority", &file.authority),
+        ] {
+            if url.scheme() != "https" || url.host_str().is_none() {
+                return Err(format!("{field} must be an https:// URL, not {url}"));
+            }
+        }
+        // The relay's name goes in front of the suffix: together they must make a host and port.
+        let probe = format!("https://relay.{}", file.relay_suffix);
+        let relay = Url::parse(&probe).map_err(|error| format!("relaySuffix: {error}"))?;
+        if file.relay_suffix.is_empty() || relay.path() != "/" || !relay.username().is_empty() {
+            return Err(format!(
+                "relaySuffix must be a host with an optional port, not {:?}",
+                file.relay_suffix
+            ));
+        }
+        Ok(Self {
+            resource_manager_audience: file.resource_manager_audience.unwrap_or_else(|| {
+                file.resource_manager
+                    .as_str()
+                    .trim_end_matches('/')
+                    .to_owned()
+            }),
+            name: file.name,
+            resource_manager: file.resource_manager,
+            authority: file.authority,
+            relay_suffix: file.relay_suffix,
+            server_app_id: file
+                .server_app_id
+                .unwrap_or_else(|| SERVER_APP_ID.to_owned()),
+            ca_file: file.ca_file,
+        })
+    }
+
+    /// The host and port of the relay `name`.
+    ///
+    /// # Errors
+    /// The name and the cloud's suffix do not make a host.
+    pub fn relay(&self, name: &str) -> Result<(String, u16), Error> {
+        let bad = || {
+            Error::new(
+                Code::ArmAnswer,
+                format!("ARM named a relay that is not a host name: {name:?}"),
+            )
+        };
+        let label = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if name.is_empty() || !name.chars().all(label) {
+            return Err(bad());
+        }
+        let url =
+            Url::parse(&format!("https://{name}.{}", self.relay_suffix)).map_err(|_| bad())?;
+        let host = url.host_str().ok_or_else(bad)?.to_owned();
+        Ok((host, url.port_or_known_default().unwrap_or(443)))
+    }
+
+    /// The scope that asks Entra for a token for ARM.
+    pub fn resource_manager_scope(&self) -> String {
+        format!(
+            "{}/.default",
+            self.resource_manager_audience.trim_end_matches(' ')
+        )
+    }
+
+    /// The scope that asks Entra for a token for kube-aad-proxy.
+    pub fn server_app_scope(&self) -> String {
+        format!("{}/.default", self.server_app_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"{"name":"lab","resourceManager":"https://arm.lab.example","authority":"https://login.lab.example",
+        "relaySuffix":"relay.lab.example:8443"}"#;
+
+    #[test]
+    fn known_clouds_are_found_in_any_case() {
+        let cloud = Cloud::named("azureusgovernment").expect("a known cloud");
+        assert_eq!(
+            cloud.relay("azgnrelay-x-l1").expect("a host").0,
+            "azgnrelay-x-l1.servicebus.usgovcloudapi.net"
+        );
+        assert!(Cloud::named("AzureMars").is_none());
+    }
+
+    #[test]
+    fn a_file_describes_any_other() {
+        let cloud = Cloud::parse(FILE).expect("a valid file");
+        assert_eq!(
+            cloud.resource_manager_scope(),
+            "https://arm.lab.example/.default"
+        );
+        assert_eq!(
+            cloud.server_app_scope(),
+            format!("{SERVER_APP_ID}/.default")
+        );
+        assert_eq!(
+            cloud.relay("r1").expect("a host"),
+            ("r1.relay.lab.example".to_owned(), 8443)
+        );
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let plain = FILE.replace("https://arm", "http://arm");
+        assert!(
+            Cloud::parse(&plain)
+                .expect_err("http")
+                .contains("resourceManager")
+        );
+        let typo = FILE.replace("relaySuffix", "relaySufix");
+        assert!(
+            Cloud::parse(&typo)
+                .expect_err("typo")
+                .contains("relaySufix")
+        );
+        let path = FILE.replace(":8443", "/x");
+        assert!(
+            Cloud::parse(&path)
+                .expect_err("path")
+                .contains("relaySuffix")
+        );
+    }
+
+    #[test]
+    fn a_relay_name_cannot_lead_elsewhere() {
+        let cloud = Cloud::named("AzureCloud").expect("known");
+        for name in ["evil.example/", "evil.example:1", "a@b", "", "a.b"] {
+            assert!(cloud.relay(name).is_err(), "{name}");
+        }
+    }
+}

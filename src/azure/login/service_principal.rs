@@ -1,0 +1,102 @@
+//! A service principal with a client secret.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
+use azure_core::credentials::{Secret as AzureSecret, TokenCredential as _};
+use azure_core::http::{ClientOptions, RetryOptions, Transport};
+use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
+
+use super::token_endpoint::TokenEndpoint;
+use super::{AccessToken, SignIn, bridge};
+use crate::azure::cloud::Cloud;
+use crate::azure::pop::PopKey;
+use crate::clock::Clock;
+use crate::error::{Code, Error};
+use crate::net::Https;
+use crate::secret::Secret;
+
+/// A service principal of one tenant.
+#[derive(Debug)]
+pub(super) struct ServicePrincipal {
+    authority: String,
+    client_id: String,
+    secret: Secret,
+    credential: Arc<ClientSecretCredential>,
+    endpoint: TokenEndpoint,
+}
+
+impl ServicePrincipal {
+    pub(super) fn new(
+        cloud: &Cloud,
+        tenant: &str,
+        client_id: &str,
+        secret: &Secret,
+        https: Https,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let mut configuration = CustomConfiguration::default();
+        cloud
+            .authority
+            .as_str()
+            .clone_into(&mut configuration.authority_host);
+        let options = ClientSecretCredentialOptions {
+            client_options: ClientOptions {
+                transport: Some(Transport::new(Arc::new(https.clone()))),
+                // Whoever asks decides whether to ask again: start-up at once, refresh with backoff.
+                retry: RetryOptions::none(),
+                cloud: Some(Arc::new(CloudConfiguration::Custom(configuration))),
+                ..ClientOptions::default()
+            },
+        };
+        let credential = ClientSecretCredential::new(
+            tenant,
+            client_id.to_owned(),
+            AzureSecret::new(secret.expose().to_owned()),
+            Some(options),
+        )
+        .map_err(|error| {
+            Error::new(
+                Code::Usage,
+                "the service principal's settings make no sense",
+            )
+            .caused_by(&error)
+            .hinted("check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET")
+        })?;
+        Ok(Self {
+            authority: cloud.authority.host_str().unwrap_or_default().to_owned(),
+            client_id: client_id.to_owned(),
+            secret: secret.clone(),
+            credential,
+            endpoint: TokenEndpoint::new(cloud, tenant, https, clock)?,
+        })
+    }
+}
+
+#[async_trait]
+impl SignIn for ServicePrincipal {
+    fn description(&self) -> String {
+        format!("service principal {}", self.client_id)
+    }
+
+    async fn bearer(&self, scope: &str) -> Result<AccessToken, Error> {
+        let token = self
+            .credential
+            .get_token(&[scope], None)
+            .await
+            .map_err(|error| {
+                bridge::refused(&format!("cannot sign in at {}", self.authority), &error)
+            })?;
+        Ok(bridge::token(&token))
+    }
+
+    async fn bound(&self, scope: &str, key: &PopKey) -> Result<AccessToken, Error> {
+        let grant = [
+            ("grant_type", "client_credentials"),
+            ("client_id", &self.client_id),
+            ("client_secret", self.secret.expose()),
+        ];
+        self.endpoint.bound(&grant, scope, key).await
+    }
+}

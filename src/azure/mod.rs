@@ -1,0 +1,9 @@
+//! Azure: the cloud's addresses, sign-in, proof of possession, and Azure Resource Manager.
+
+pub mod arm;
+pub mod cloud;
+pub mod id;
+pub mod login;
+pub mod pop;
+pub mod profile;
+pub mod types;

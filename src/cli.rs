@@ -1,0 +1,151 @@
+//! The command line, as clap types and nothing more.
+//!
+//! Flags keep the names and short forms of `az connectedk8s proxy`. Whatever a flag sets, an
+//! environment variable can set. [`crate::settings`] turns these into complete settings.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Parser, ValueEnum};
+
+use crate::secret::Secret;
+
+const EXAMPLES: &str = "\
+Examples:
+  arcproxy -n edge-42 -g factories                         until Ctrl+C
+  arcproxy -n edge-42 -g factories -- kubectl get pods -A  for one command
+  arcproxy -n edge-42 -g factories --token-file sa.token   as a Kubernetes service account
+  arcproxy -n edge-42 -g factories -f -                    kubeconfig to stdout
+
+Exit codes: 0 ok, 1 unexpected, 2 usage, 3 sign-in, 4 Azure refused, 5 tunnel or port,
+6 kubeconfig; a command after -- gives its own (128+n when signal n ended it).";
+
+/// Reach an Azure Arc-enabled Kubernetes cluster with kubectl through cluster connect.
+#[derive(Debug, Parser)]
+#[command(name = "arcproxy", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// Name of the connected cluster
+    #[arg(short, long, env = "ARCPROXY_NAME", value_name = "CLUSTER")]
+    pub name: Option<String>,
+
+    /// Resource group of the cluster
+    #[arg(
+        short = 'g',
+        long,
+        env = "ARCPROXY_RESOURCE_GROUP",
+        value_name = "GROUP"
+    )]
+    pub resource_group: Option<String>,
+
+    /// Full ARM id of a cluster, in place of --name and --resource-group; may be repeated
+    #[arg(
+        long,
+        env = "ARCPROXY_IDS",
+        value_name = "ID",
+        num_args = 1..,
+        value_delimiter = ' ',
+        conflicts_with_all = ["name", "resource_group"]
+    )]
+    pub ids: Vec<String>,
+
+    /// Name or id of the subscription [default: az's default]
+    #[arg(long, env = "AZURE_SUBSCRIPTION_ID", value_name = "SUBSCRIPTION")]
+    pub subscription: Option<String>,
+
+    /// Kubernetes service-account token to send in place of an Entra token; process lists show
+    /// it, so prefer --token-file or the environment
+    #[arg(
+        long,
+        env = "ARCPROXY_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        conflicts_with = "token_file"
+    )]
+    pub token: Option<Secret>,
+
+    /// File with the service-account token; `-` reads stdin
+    #[arg(long, env = "ARCPROXY_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Kubeconfig to write to; `-` prints one to stdout [default: $KUBECONFIG, ~/.kube/config]
+    #[arg(short, long, env = "ARCPROXY_FILE", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Name for the context, cluster and user [default: the cluster's name]
+    #[arg(long, env = "ARCPROXY_KUBE_CONTEXT", value_name = "NAME")]
+    pub kube_context: Option<String>,
+
+    /// Local port; 0 takes any free one [default: 47011; with a command: 0]
+    #[arg(long, env = "ARCPROXY_PORT", value_name = "PORT")]
+    pub port: Option<u16>,
+
+    /// Azure cloud: `AzureCloud`, `AzureUSGovernment`, `AzureChinaCloud`, or the path of a cloud file
+    #[arg(
+        long,
+        env = "ARCPROXY_CLOUD",
+        value_name = "NAME|FILE",
+        default_value = "AzureCloud"
+    )]
+    pub cloud: OsString,
+
+    /// More certificate authorities to trust, PEM
+    #[arg(long, env = "ARCPROXY_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// Log everything but secrets to stderr
+    #[arg(long, env = "ARCPROXY_DEBUG", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    pub debug: bool,
+
+    /// Log more; may be repeated
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Show nothing but warnings and errors on stderr
+    #[arg(short, long, visible_alias = "only-show-errors", env = "ARCPROXY_QUIET", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    pub quiet: bool,
+
+    /// Form of the log
+    #[arg(
+        long,
+        env = "ARCPROXY_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: Format,
+
+    /// Form of stdout: az's lines, or one JSON object per event
+    #[arg(
+        short,
+        long,
+        env = "ARCPROXY_OUTPUT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub output: Format,
+
+    /// Command to run against the cluster; arcproxy ends with it and gives its exit code
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Lines for people, or JSON for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lines of text
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,227 @@
+//! The small HTTPS client that Entra and ARM share.
+//!
+//! Connections are kept between requests (hyper-util's client does that). Answers are read whole,
+//! up to a limit, within a deadline; redirects are not followed, since neither service uses them.
+//! The clock learns from every answer.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use super::{ConnectError, Net, Tls, TlsError};
+use crate::clock::Clock;
+
+/// How long a whole exchange may take, connecting included.
+const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
+/// The largest answer that is read.
+const ANSWER_LIMIT: usize = 8 << 20;
+/// How long an unused connection is kept.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// An HTTPS client.
+#[derive(Clone)]
+pub struct Https {
+    client: Client<Connector, Full<Bytes>>,
+    clock: Clock,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer. Each names the host.
+#[derive(Debug)]
+pub enum HttpsError {
+    /// The connection could not be opened; the text names the host and the step.
+    Connect(String),
+    /// The host did not answer in time.
+    Deadline(String),
+    /// The connection broke, or the answer is no HTTP or too large.
+    Broken(String, String),
+}
+
+impl Https {
+    /// A client that goes out through `net` and tells `clock` the time.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(net: Net, clock: Clock) -> Result<Self, TlsError> {
+        let tls = net.tls(&["h2", "http/1.1"])?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(Connector { net, tls });
+        Ok(Self { client, clock })
+    }
+
+    /// Sends `request` and reads the answer, whatever its status.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn send(&self, mut request: Request<Bytes>) -> Result<Answer, HttpsError> {
+        let host = request
+            .uri()
+            .authority()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        request.headers_mut().insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("arcproxy/", env!("CARGO_PKG_VERSION"))),
+        );
+        let exchange = async {
+            let response = self
+                .client
+                .request(request.map(Full::new))
+                .await
+                .map_err(|error| named(&host, &error))?;
+            let (parts, body) = response.into_parts();
+            self.clock.learn(&parts.headers);
+            let body = Limited::new(body, ANSWER_LIMIT)
+                .collect()
+                .await
+                .map_err(|error| HttpsError::Broken(host.clone(), error.to_string()))?;
+            Ok(Answer {
+                status: parts.status,
+                headers: parts.headers,
+                body: body.to_bytes(),
+            })
+        };
+        match timeout(ANSWER_DEADLINE, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(HttpsError::Deadline(host.clone())),
+        }
+    }
+}
+
+fn named(host: &str, error: &(dyn std::error::Error + 'static)) -> HttpsError {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(connect) = cause.downcast_ref::<ConnectError>() {
+            let beneath = std::error::Error::source(connect).map(ToString::to_string);
+            let text =
+                beneath.map_or_else(|| connect.to_string(), |why| format!("{connect}: {why}"));
+            return HttpsError::Connect(text);
+        }
+        next = cause.source();
+    }
+    let innermost = std::iter::successors(Some(error), |cause| cause.source())
+        .last()
+        .map_or_else(String::new, ToString::to_string);
+    HttpsError::Broken(host.to_owned(), innermost)
+}
+
+impl Answer {
+    /// The seconds that a `Retry-After` header asks to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+        seconds.trim().parse().ok().map(Duration::from_secs)
+    }
+}
+
+impl fmt::Debug for Https {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Https").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for HttpsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(text) => f.write_str(text),
+            Self::Deadline(host) => write!(f, "{host} did not answer in time"),
+            Self::Broken(host, why) => write!(f, "the exchange with {host} broke: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for HttpsError {}
+
+/// hyper-util's seam: a URI becomes a TLS connection.
+#[derive(Clone)]
+struct Connector {
+    net: Net,
+    tls: Tls,
+}
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Self { net, tls } = self.clone();
+        Box::pin(async move {
+            let host = uri.host().unwrap_or_default();
+            let stream = net
+                .connect(&tls, host, uri.port_u16().unwrap_or(443))
+                .await?;
+            Ok(Stream(TokioIo::new(stream)))
+        })
+    }
+}
+
+struct Stream(TokioIo<TlsStream<TcpStream>>);
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        let (_, session) = self.0.inner().get_ref();
+        if session.alpn_protocol() == Some(b"h2") {
+            Connected::new().negotiated_h2()
+        } else {
+            Connected::new()
+        }
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

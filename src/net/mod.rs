@@ -1,0 +1,11 @@
+//! Going out: resolving, connecting, TLS roots, and the small HTTPS client that Entra and ARM
+//! share. Every connection that arcproxy opens to the outside is opened here.
+
+mod connect;
+mod https;
+mod tls;
+
+pub use connect::{ConnectError, Net, Tls};
+pub use https::{Answer, Https, HttpsError};
+pub(crate) use tls::provider;
+pub use tls::{TlsError, Trust};

@@ -1,0 +1,301 @@
+//! The only writer of stdout and stderr.
+//!
+//! stdout carries az's lines, or JSON events, or a kubeconfig, or nothing while a command has it;
+//! stderr carries progress, warnings, errors and the log. A reader that has gone away is no
+//! reason to fail.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::Format;
+use crate::error::Error;
+use crate::settings::Telling;
+
+/// Who has stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdout {
+    /// az's lines or JSON events.
+    Events,
+    /// A kubeconfig and nothing else, or a command.
+    Taken,
+}
+
+/// Something that is now true.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Signed in.
+    SignedIn {
+        /// As whom, and how.
+        identity: &'a str,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The cluster is known.
+    Cluster {
+        /// Its name.
+        name: &'a str,
+        /// Its region, agents' version and state, as far as they are known.
+        facts: Vec<&'a str>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The local listener serves.
+    Listening {
+        /// Its port.
+        port: u16,
+    },
+    /// A request has gone through the tunnel to the apiserver and back.
+    Tunnel {
+        /// The cluster.
+        cluster: &'a str,
+        /// The relay's host.
+        relay: &'a str,
+        /// The cluster's Kubernetes version, where it told.
+        version: Option<&'a str>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The kubeconfig is written.
+    Merged {
+        /// The context that is current now.
+        context: &'a str,
+        /// The file.
+        file: &'a Path,
+    },
+    /// kubectl may begin.
+    Ready {
+        /// The context.
+        context: &'a str,
+        /// The file.
+        file: Option<&'a Path>,
+    },
+    /// The end has begun.
+    Stopping,
+}
+
+/// Writes for people and programs.
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    telling: Telling,
+    stdout: Stdout,
+}
+
+impl Printer {
+    /// A printer in the way of `telling`.
+    pub fn new(telling: Telling, stdout: Stdout) -> Self {
+        Self { telling, stdout }
+    }
+
+    /// The form of stdout.
+    pub fn output(&self) -> Format {
+        self.telling.output
+    }
+
+    /// Starts the log on stderr. Call it once.
+    pub fn start_log(&self) {
+        let level = match self.telling.verbosity {
+            0 => "warn",
+            1 => "info",
+            _ => "debug",
+        };
+        let filter = EnvFilter::try_from_env("ARCPROXY_LOG")
+            .unwrap_or_else(|_| EnvFilter::new(format!("arcproxy={level}")));
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr);
+        let started = match self.telling.log_format {
+            Format::Text => builder.with_ansi(false).try_init(),
+            Format::Json => builder.json().try_init(),
+        };
+        if let Err(error) = started {
+            self.warn(&format!("there is no log: {error}"));
+        }
+    }
+
+    /// Tells of `event`.
+    pub fn tell(&self, event: &Event<'_>) {
+        if !self.telling.quiet
+            && let Some(line) = progress(event)
+        {
+            to_stderr(&line);
+        }
+        if self.stdout == Stdout::Taken {
+            return;
+        }
+        match self.telling.output {
+            Format::Text => azs_lines(event).iter().for_each(|line| to_stdout(line)),
+            Format::Json => to_stdout(&as_json(event).to_string()),
+        }
+    }
+
+    /// Prints a kubeconfig to stdout.
+    pub fn kubeconfig(&self, text: &str) {
+        to_stdout(text.trim_end());
+    }
+
+    /// Tells what is not as it should be, though the work goes on.
+    pub fn warn(&self, text: &str) {
+        to_stderr(&format!("warning: {text}"));
+    }
+
+    /// Tells why the run ends.
+    pub fn fail(&self, error: &Error) {
+        let mut text = format!("error: {}", error.what());
+        for cause in error.causes() {
+            text.push_str("\n  caused by: ");
+            text.push_str(cause);
+        }
+        text.push_str("\n\nhint: ");
+        text.push_str(error.hint());
+        to_stderr(&text);
+        if self.stdout == Stdout::Events && self.telling.output == Format::Json {
+            let event = json!({
+                "event": "error",
+                "code": error.code().as_str(),
+                "message": error.what(),
+                "causes": error.causes(),
+                "hint": error.hint(),
+                "exitCode": error.code().exit_code(),
+            });
+            to_stdout(&event.to_string());
+        }
+    }
+}
+
+/// Prints clap's own message: help and version to stdout, errors to stderr.
+pub fn clap(error: &clap::Error) {
+    let _gone = error.print();
+}
+
+fn to_stderr(line: &str) {
+    let _gone = writeln!(io::stderr().lock(), "{line}");
+}
+
+fn to_stdout(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _gone = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+fn progress(event: &Event<'_>) -> Option<String> {
+    let line =
+        |text: String, took: &Duration| Some(format!("✓ {text}   {:.1} s", took.as_secs_f64()));
+    match event {
+        Event::SignedIn { identity, took } => line(format!("Signed in as {identity}"), took),
+        Event::Cluster { name, facts, took } => {
+            let all: Vec<_> = std::iter::once(name).chain(facts).copied().collect();
+            line(all.join(" · "), took)
+        }
+        Event::Tunnel {
+            relay,
+            version,
+            took,
+            ..
+        } => {
+            let version = version
+                .map(|version| format!(" · Kubernetes {version}"))
+                .unwrap_or_default();
+            line(format!("Tunnel open through {relay}{version}"), took)
+        }
+        Event::Stopping => Some("Stopping.".to_owned()),
+        Event::Listening { .. } | Event::Merged { .. } | Event::Ready { .. } => None,
+    }
+}
+
+/// The lines of az's proxy, which tools wait for word by word.
+fn azs_lines(event: &Event<'_>) -> Vec<String> {
+    match event {
+        Event::Listening { port } => vec![format!("Proxy is listening on port {port}")],
+        Event::Merged { context, file } => {
+            vec![format!(
+                "Merged \"{context}\" as current context in {}",
+                file.display()
+            )]
+        }
+        Event::Ready { context, file } => {
+            let file = file
+                .map(|file| file.display().to_string())
+                .unwrap_or_default();
+            vec![
+                format!(
+                    "Start sending kubectl requests on '{context}' context using kubeconfig at {file}"
+                ),
+                "Press Ctrl+C to close proxy.".to_owned(),
+            ]
+        }
+        Event::SignedIn { .. } | Event::Cluster { .. } | Event::Tunnel { .. } | Event::Stopping => {
+            Vec::new()
+        }
+    }
+}
+
+fn as_json(event: &Event<'_>) -> Value {
+    let seconds = Duration::as_secs_f64;
+    match event {
+        Event::SignedIn { identity, took } => {
+            json!({"event": "signed-in", "identity": identity, "seconds": seconds(took)})
+        }
+        Event::Cluster { name, facts, took } => {
+            json!({"event": "cluster", "cluster": name, "facts": facts, "seconds": seconds(took)})
+        }
+        Event::Listening { port } => json!({"event": "listening", "port": port}),
+        Event::Tunnel {
+            cluster,
+            relay,
+            version,
+            took,
+        } => json!({
+            "event": "tunnel", "cluster": cluster, "relay": relay,
+            "kubernetesVersion": version, "seconds": seconds(took),
+        }),
+        Event::Merged { context, file } => {
+            json!({"event": "merged", "context": context, "file": file})
+        }
+        Event::Ready { context, file } => {
+            json!({"event": "ready", "context": context, "file": file})
+        }
+        Event::Stopping => json!({"event": "stopping"}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stdout_keeps_azs_words() {
+        let file = Path::new("/home/ana/.kube/config");
+        let lines: Vec<_> = [
+            Event::Listening { port: 47011 },
+            Event::Merged {
+                context: "edge-42",
+                file,
+            },
+            Event::Ready {
+                context: "edge-42",
+                file: Some(file),
+            },
+        ]
+        .iter()
+        .flat_map(azs_lines)
+        .collect();
+        assert_eq!(
+            lines,
+            [
+                "Proxy is listening on port 47011",
+                "Merged \"edge-42\" as current context in /home/ana/.kube/config",
+                "Start sending kubectl requests on 'edge-42' context using kubeconfig at /home/ana/.kube/config",
+                "Press Ctrl+C to close proxy.",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_json_event_names_itself() {
+        assert_eq!(as_json(&Event::Listening { port: 1 })["event"], "listening");
+        assert_eq!(as_json(&Event::Stopping)["event"], "stopping");
+    }
+}

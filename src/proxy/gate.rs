@@ -1,0 +1,140 @@
+//! Who may pass, and where to: each cluster has a bearer token of its own for this run.
+//!
+//! The token alone decides the cluster. A cluster's server has the path `/proxies/<64 hex>`, by
+//! which tools recognise an Arc context; requests that leave it out (`kubectl get --raw` does)
+//! mean the same cluster, and one that names another cluster's is refused.
+
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use http::uri::PathAndQuery;
+use http::{Request, Response, StatusCode, Uri, header};
+use hyper::body::Incoming;
+
+use super::{AnswerBody, Upstream, forward, respond, upgrade};
+use crate::secret::Secret;
+use crate::shutdown::Drain;
+
+/// What stands in front of every cluster's path.
+const PREFIX: &str = "/proxies/";
+
+/// The gate: checks a request and sends it on its way.
+#[derive(Debug)]
+pub struct Gate<U> {
+    routes: Vec<Route<U>>,
+    drain: Drain,
+}
+
+/// One cluster behind the gate.
+#[derive(Debug)]
+pub struct Route<U> {
+    /// The whole value that `Authorization` must have.
+    authorization: Secret,
+    hash: String,
+    upstream: Arc<U>,
+}
+
+impl<U> Route<U> {
+    /// A way to `upstream` for those who bear `token`, below the path `/proxies/<hash>`.
+    pub fn new(token: &Secret, hash: String, upstream: Arc<U>) -> Self {
+        Self {
+            authorization: Secret::from(format!("Bearer {}", token.expose())),
+            hash,
+            upstream,
+        }
+    }
+}
+
+impl<U: Upstream> Gate<U> {
+    /// A gate with these ways through it.
+    pub fn new(routes: Vec<Route<U>>) -> Self {
+        Self {
+            routes,
+            drain: Drain::default(),
+        }
+    }
+
+    /// The tasks that serve connections and upgraded streams.
+    pub(super) fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// Answers one request. Never fails: every failure is an answer.
+    pub(super) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+    ) -> Response<AnswerBody<U::Body>> {
+        if request.uri().path() == "/healthz" {
+            return respond::plain(StatusCode::OK, "text/plain", "ok");
+        }
+        let Some(route) = self.route(&request) else {
+            let why = "arcproxy: this listener only serves the user whose kubeconfig names it";
+            return respond::refused(StatusCode::UNAUTHORIZED, why);
+        };
+        let Some(uri) = without_prefix(request.uri(), &route.hash) else {
+            let why = "arcproxy: this token is not for that cluster; its path is another one";
+            return respond::refused(StatusCode::NOT_FOUND, why);
+        };
+        *request.uri_mut() = uri;
+        if upgrade::is_upgrade(&request) {
+            upgrade::answer(&*route.upstream, request, &self.drain).await
+        } else {
+            forward::answer(&*route.upstream, request).await
+        }
+    }
+
+    fn route(&self, request: &Request<Incoming>) -> Option<&Route<U>> {
+        let mut given = request.headers().get_all(header::AUTHORIZATION).iter();
+        // Two tokens leave open which one counts.
+        let (Some(given), None) = (given.next(), given.next()) else {
+            return None;
+        };
+        self.routes.iter().find(|route| {
+            let wanted = route.authorization.expose().as_bytes();
+            verify_slices_are_equal(given.as_bytes(), wanted).is_ok()
+        })
+    }
+}
+
+/// `uri` without the path of the cluster `hash`; `None` where it names another cluster's.
+fn without_prefix(uri: &Uri, hash: &str) -> Option<Uri> {
+    let path = uri.path_and_query()?.as_str();
+    let Some(named) = path.strip_prefix(PREFIX) else {
+        return Some(uri.clone());
+    };
+    let rest = named.strip_prefix(hash)?;
+    let rest = match rest.chars().next() {
+        Some('/') => rest.to_owned(),
+        Some('?') | None => format!("/{rest}"),
+        Some(_) => return None,
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(rest).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_is_taken_off_and_nothing_else() {
+        let without = |path: &str| {
+            let uri = path.parse().expect("a path");
+            without_prefix(&uri, "ab").map(|uri| uri.to_string())
+        };
+        for (path, rest) in [
+            ("/proxies/ab/api/v1?x=1", "/api/v1?x=1"),
+            ("/proxies/ab", "/"),
+            ("/proxies/ab?timeout=1s", "/?timeout=1s"),
+            ("/proxies/ab/../cd", "/../cd"),
+            ("/version", "/version"),
+            ("//proxies/cd/", "//proxies/cd/"),
+        ] {
+            assert_eq!(without(path).as_deref(), Some(rest));
+        }
+        for path in ["/proxies/cd/api", "/proxies/abc/api", "/proxies/"] {
+            assert_eq!(without(path), None, "{path}");
+        }
+    }
+}

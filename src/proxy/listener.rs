@@ -1,0 +1,156 @@
+//! The listener: TLS on loopback, HTTP/2 and HTTP/1.1, and a shutdown that drains first.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::{Gate, Upstream};
+use crate::error::{Code, Error};
+
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long request headers may take on HTTP/1.1.
+const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+/// The link is local: a window holds a burst, not a path.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// Far larger than a stream's, so that one unread stream stops no other.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+const HEADER_LIST: u32 = 1 << 20;
+/// kubectl, IDEs and dashboards hold one watch for each kind and namespace.
+const STREAMS: u32 = 4096;
+/// The pause after the system could not accept, for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound socket that does not serve yet.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Takes `port` on the IPv4 loopback address; 0 takes any free one.
+    ///
+    /// # Errors
+    /// [`Code::Port`]: the port is taken or may not be used.
+    pub async fn bind(port: u16) -> Result<Self, Error> {
+        let bound = async {
+            let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+            let address = tcp.local_addr()?;
+            Ok(Self { tcp, address })
+        };
+        bound.await.map_err(|error: io::Error| {
+            let what = if error.kind() == io::ErrorKind::AddrInUse {
+                format!("port {port} is taken by another program")
+            } else {
+                format!("cannot listen on 127.0.0.1:{port}")
+            };
+            Error::new(Code::Port, what).caused_by(&error)
+        })
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Serves until `stop`, then stops accepting, lets running requests finish for `grace`, and
+    /// ends what is left.
+    pub async fn serve<U: Upstream>(
+        self,
+        tls: Arc<ServerConfig>,
+        gate: Arc<Gate<U>>,
+        stop: CancellationToken,
+        grace: Duration,
+    ) {
+        let acceptor = TlsAcceptor::from(tls);
+        let drain = gate.drain();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.tcp.accept() => accepted,
+            };
+            match accepted {
+                Ok((tcp, peer)) => {
+                    let serving = connection(tcp, acceptor.clone(), gate.clone());
+                    drain.spawn(async move {
+                        if let Err(error) = serving.await {
+                            tracing::debug!(%peer, %error, "a local connection broke");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a local connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(self.tcp);
+        if !drain.end(grace).await {
+            tracing::info!("some requests were still running");
+        }
+    }
+}
+
+/// Drives a connection; once draining, lets it finish what runs. hyper's two kinds of connection
+/// share no trait that says so.
+macro_rules! finish {
+    ($serving:expr, $drain:expr) => {{
+        let mut serving = pin!($serving);
+        tokio::select! {
+            ended = serving.as_mut() => ended?,
+            () = $drain.draining() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await?;
+            }
+        }
+    }};
+}
+
+async fn connection<U: Upstream>(
+    tcp: TcpStream,
+    acceptor: TlsAcceptor,
+    gate: Arc<Gate<U>>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    tcp.set_nodelay(true)?;
+    let stream = timeout(HANDSHAKE_DEADLINE, acceptor.accept(tcp)).await??;
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let io = TokioIo::new(stream);
+    let drain = gate.drain().clone();
+    let service = service_fn(move |request| {
+        let gate = gate.clone();
+        async move { Ok::<_, Infallible>(gate.answer(request).await) }
+    });
+    if is_h2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADER_LIST)
+            .max_concurrent_streams(STREAMS);
+        let serving = builder.serve_connection(io, service);
+        finish!(serving, drain);
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_DEADLINE)
+            .half_close(true)
+            .max_buf_size(HEADER_LIST as usize);
+        let serving = builder.serve_connection(io, service).with_upgrades();
+        finish!(serving, drain);
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Dialling: the WebSocket upgrade that meets the listener.
+//!
+//! hyper speaks the upgrade, because the relay says in the status line's reason phrase why it
+//! refuses, and most WebSocket clients drop that.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::ext::ReasonPhrase;
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::stream::RelayStream;
+use crate::net::{ConnectError, Net, Tls, TlsError};
+use crate::secret::Secret;
+
+/// The listener has 30 seconds to meet the sender; a little more lets the relay's own answer win.
+const RENDEZVOUS_DEADLINE: Duration = Duration::from_secs(35);
+/// As much of a refusal's body as is read.
+const REFUSAL_LIMIT: usize = 16 << 10;
+const AUTHORIZATION: HeaderName = HeaderName::from_static("servicebusauthorization");
+/// Path characters that stay as they are: the relay expects slashes and `$hc` literally.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// Where to meet the listener, and the right to.
+#[derive(Debug, Clone)]
+pub struct Rendezvous {
+    /// The relay's host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The hybrid connection's path.
+    pub path: String,
+    /// The shared access signature.
+    pub token: Secret,
+}
+
+/// Dials hybrid connections.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    net: Net,
+    tls: Tls,
+}
+
+/// Why a dial failed.
+#[derive(Debug)]
+pub enum DialError {
+    /// The relay cannot be reached.
+    Connect(ConnectError),
+    /// The relay answered the upgrade with an HTTP status.
+    Refused {
+        /// The relay's host.
+        host: String,
+        /// The status.
+        status: StatusCode,
+        /// The reason phrase, or the body where there is no phrase of its own.
+        reason: String,
+    },
+    /// The listener did not come, or the relay did not answer.
+    Deadline(String),
+    /// The exchange broke off, or the answer is no WebSocket upgrade.
+    Broken(String, String),
+}
+
+impl Dialer {
+    /// A dialler that goes out through `net`.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(net: Net) -> Result<Self, TlsError> {
+        let tls = net.tls(&["http/1.1"])?;
+        Ok(Self { net, tls })
+    }
+
+    /// Meets the listener of `rendezvous`.
+    ///
+    /// Cancel safe: dropping the future closes the connection.
+    ///
+    /// # Errors
+    /// A [`DialError`]; [`DialError::Refused`] carries the relay's own words.
+    pub async fn dial(
+        &self,
+        rendezvous: &Rendezvous,
+    ) -> Result<RelayStream<TlsStream<TcpStream>>, DialError> {
+        let Rendezvous { host, port, .. } = rendezvous;
+        let stream = self
+            .net
+            .connect(&self.tls, host, *port)
+            .await
+            .map_err(DialError::Connect)?;
+        timeout(RENDEZVOUS_DEADLINE, upgrade(stream, rendezvous))
+            .await
+            .map_err(|_| DialError::Deadline(host.clone()))?
+    }
+}
+
+async fn upgrade(
+    stream: TlsStream<TcpStream>,
+    rendezvous: &Rendezvous,
+) -> Result<RelayStream<TlsStream<TcpStream>>, DialError> {
+    let host = &rendezvous.host;
+    let broken = |why: &dyn fmt::Display| DialError::Broken(host.clone(), why.to_string());
+    let key = generate_key();
+    let request = request(rendezvous, &key).map_err(|error| broken(&error))?;
+    let (mut sender, connection) = http1::Builder::new()
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(&error))?;
+    // Ends with the upgrade or with the connection, whose only other owner is this future.
+    tokio::spawn(connection.with_upgrades());
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| broken(&error))?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let status = response.status();
+        let phrase = response
+            .extensions()
+            .get::<ReasonPhrase>()
+            .map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
+        let reason = match phrase {
+            Some(phrase) => phrase,
+            None => Limited::new(response.into_body(), REFUSAL_LIMIT)
+                .collect()
+                .await
+                .map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned())
+                .unwrap_or_default(),
+        };
+        return Err(DialError::Refused {
+            host: host.clone(),
+            status,
+            reason,
+        });
+    }
+    let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+    if accept.is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes())
+    {
+        return Err(broken(
+            &"its answer to the WebSocket upgrade does not match the request",
+        ));
+    }
+    let upgraded = hyper::upgrade::on(response)
+        .await
+        .map_err(|error| broken(&error))?;
+    let parts = upgraded
+        .downcast::<TokioIo<TlsStream<TcpStream>>>()
+        .map_err(|_| broken(&"the upgrade gave another stream back"))?;
+    Ok(RelayStream::new(parts.io.into_inner(), parts.read_buf).await)
+}
+
+fn request(rendezvous: &Rendezvous, key: &str) -> Result<Request<Empty<Bytes>>, http::Error> {
+    let Rendezvous {
+        host,
+        port,
+        path,
+        token,
+    } = rendezvous;
+    let path = utf8_percent_encode(path.trim_start_matches('/'), PATH);
+    let id = uuid::Uuid::new_v4();
+    let authority = if *port == 443 {
+        host.clone()
+    } else {
+        format!("{host}:{port}")
+    };
+    Request::builder()
+        .uri(format!("/$hc/{path}?sb-hc-action=connect&sb-hc-id={id}"))
+        .header(header::HOST, authority)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, key)
+        .header(AUTHORIZATION, token.header()?)
+        .body(Empty::new())
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => error.fmt(f),
+            Self::Refused {
+                host,
+                status,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "relay {host} refused the connection: {} {reason}",
+                    status.as_u16()
+                )
+            }
+            Self::Deadline(host) => {
+                write!(f, "relay {host} did not bring the cluster's agent in time")
+            }
+            Self::Broken(host, why) => write!(f, "the upgrade at relay {host} broke: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for DialError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect(error) => std::error::Error::source(error),
+            Self::Refused { .. } | Self::Deadline(_) | Self::Broken(..) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_upgrade_is_the_protocols_own() {
+        let golden = include_str!("../../tests/fixtures/relay-upgrade-request.txt");
+        let (line, headers) = golden.split_once('\n').expect("a request line");
+        let headers: BTreeMap<_, _> = headers
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let target = line.split(' ').nth(1).expect("a target");
+        let (path, _) = target["/$hc/".len()..].split_once('?').expect("a query");
+        let rendezvous = Rendezvous {
+            host: headers["host"].clone(),
+            port: 443,
+            path: path.to_owned(),
+            token: Secret::from(headers["servicebusauthorization"].as_str()),
+        };
+        let request = request(&rendezvous, &headers["sec-websocket-key"]).expect("a request");
+        // The id is new each time; everything else is as in the golden bytes.
+        let anonymous = |target: &str| target.rsplit_once('=').expect("an id").0.to_owned();
+        assert_eq!(anonymous(&request.uri().to_string()), anonymous(target));
+        let sent: BTreeMap<_, _> = request
+            .headers()
+            .iter()
+            .map(|(name, value)| {
+                let value = value.to_str().expect("text");
+                (name.as_str().to_owned(), value.to_owned())
+            })
+            .collect();
+        assert_eq!(sent, headers);
+        assert!(request.headers()[AUTHORIZATION].is_sensitive());
+    }
+
+    #[test]
+    fn a_token_cannot_add_headers() {
+        let rendezvous = Rendezvous {
+            host: "h".to_owned(),
+            port: 1,
+            path: "p".to_owned(),
+            token: Secret::from("x\r\nHost: evil"),
+        };
+        assert!(request(&rendezvous, "key").is_err());
+    }
+}

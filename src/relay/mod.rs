@@ -1,0 +1,10 @@
+//! Azure Relay: a hybrid connection, from the sender's side, as `AsyncRead + AsyncWrite`.
+//!
+//! Follows the public "Azure Relay Hybrid Connections protocol". Knows neither HTTP/2 nor
+//! Kubernetes: bytes go in and come out.
+
+mod dial;
+mod stream;
+
+pub use dial::{DialError, Dialer, Rendezvous};
+pub use stream::RelayStream;

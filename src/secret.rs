@@ -1,0 +1,135 @@
+//! The one type that holds secrets.
+//!
+//! A [`Secret`] never prints: its `Debug` and `Display` say `[redacted]`, and its memory is
+//! overwritten when it is dropped. [`Secret::expose`] is called only where the value is written
+//! to the wire, to a child's environment or to a kubeconfig.
+
+use std::fmt;
+
+use http::HeaderValue;
+use zeroize::Zeroizing;
+
+/// A password, token or key, as text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// The value itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value of an `Authorization` header of the `Bearer` scheme, marked as sensitive.
+    ///
+    /// # Errors
+    /// The secret holds bytes that cannot stand in a header.
+    pub fn bearer(&self) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+        let text = Zeroizing::new(format!("Bearer {}", self.expose()));
+        sensitive(&text)
+    }
+
+    /// The secret as a header's whole value, marked as sensitive.
+    ///
+    /// # Errors
+    /// The secret holds bytes that cannot stand in a header.
+    pub fn header(&self) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+        sensitive(self.expose())
+    }
+}
+
+fn sensitive(text: &str) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+    let mut value = HeaderValue::from_str(text)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Self(Zeroizing::new(value))
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(value: &str) -> Self {
+        Self::from(value.to_owned())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(value: &str) -> Result<Self, Self::Err> {
+        Ok(Self::from(value))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// `bytes` random bytes from the operating system, as lower-case hex.
+pub fn random_hex<const BYTES: usize>() -> String {
+    let mut bytes = [0_u8; BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives random bytes");
+    hex(&bytes)
+}
+
+/// `bytes` as lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_prints_itself() {
+        let secret = Secret::from("hunter2");
+        assert_eq!(format!("{secret} {secret:?}"), "[redacted] [redacted]");
+        let header = secret.bearer().expect("plain text is a header value");
+        assert!(header.is_sensitive());
+        assert!(!format!("{header:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn refuses_what_would_break_out_of_a_header() {
+        assert!(
+            Secret::from("a\r\nImpersonate-User: root")
+                .bearer()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn random_hex_has_the_length_asked_for_and_differs() {
+        let (one, two) = (random_hex::<32>(), random_hex::<32>());
+        assert_eq!(one.len(), 64);
+        assert_ne!(one, two);
+    }
+}

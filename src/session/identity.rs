@@ -1,0 +1,287 @@
+//! As whom requests are sent: an Entra identity with proof of possession, or a Kubernetes service
+//! account by its token.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::HeaderValue;
+use tokio::sync::Mutex;
+
+use crate::azure::arm::AuthenticationMethod;
+use crate::azure::id::ClusterId;
+use crate::azure::login::{AccessToken, SignIn};
+use crate::azure::pop::PopKey;
+use crate::clock::Clock;
+use crate::error::{Code, Error};
+use crate::secret::Secret;
+
+/// A signed request is taken for 15 minutes; a new one is signed after this many seconds,
+pub(super) const RESIGN_SECONDS: u64 = 5 * 60;
+/// and at the latest when a request finds it older than this.
+const STALE_SECONDS: u64 = 12 * 60;
+/// Tokens are renewed this many seconds before their end, or earlier if they live shortly.
+pub(super) const LEAD_SECONDS: u64 = 5 * 60;
+
+/// As whom requests are sent.
+#[derive(Debug)]
+pub enum Identity {
+    /// An Entra user or service principal.
+    Aad(Box<Aad>),
+    /// A Kubernetes service account.
+    Token(ServiceAccount),
+}
+
+/// Where a service account's token comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// Given once.
+    Given(Secret),
+    /// A file, which may be replaced while the program runs.
+    File(PathBuf),
+}
+
+/// An Entra identity.
+#[derive(Debug)]
+pub struct Aad {
+    sign_in: Arc<dyn SignIn>,
+    scope: String,
+    key: Arc<PopKey>,
+    state: RwLock<Option<Signed>>,
+    renewing: Mutex<()>,
+}
+
+/// An access token and the request that was signed with it.
+#[derive(Debug, Clone)]
+struct Signed {
+    token: AccessToken,
+    fetched: u64,
+    header: HeaderValue,
+    at: u64,
+}
+
+/// A service account.
+#[derive(Debug)]
+pub struct ServiceAccount {
+    source: TokenSource,
+    header: RwLock<HeaderValue>,
+}
+
+impl Identity {
+    /// The identity that `sign_in` gives, with tokens for `scope` bound to `key`.
+    pub fn aad(sign_in: Arc<dyn SignIn>, scope: String, key: Arc<PopKey>) -> Self {
+        Self::Aad(Box::new(Aad {
+            sign_in,
+            scope,
+            key,
+            state: RwLock::default(),
+            renewing: Mutex::default(),
+        }))
+    }
+
+    /// The service account whose token `source` gives.
+    ///
+    /// # Errors
+    /// The token cannot be read, or is no token.
+    pub fn service_account(source: TokenSource) -> Result<Self, Error> {
+        let header = RwLock::new(source.header()?);
+        Ok(Self::Token(ServiceAccount { source, header }))
+    }
+
+    /// What ARM calls it.
+    pub fn method(&self) -> AuthenticationMethod {
+        match self {
+            Self::Aad(_) => AuthenticationMethod::Aad,
+            Self::Token(_) => AuthenticationMethod::Token,
+        }
+    }
+
+    /// Gets what the first request needs.
+    pub(super) async fn ready(&self, clock: &Clock, id: &ClusterId) -> Result<(), Error> {
+        match self {
+            Self::Aad(aad) => aad.renew(clock, id).await,
+            Self::Token(_) => Ok(()),
+        }
+    }
+
+    /// The `Authorization` for the next request.
+    pub(super) async fn authorization(
+        &self,
+        clock: &Clock,
+        id: &ClusterId,
+    ) -> Result<HeaderValue, Error> {
+        match self {
+            Self::Aad(aad) => aad.authorization(clock, id).await,
+            Self::Token(account) => Ok(account
+                .header
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()),
+        }
+    }
+
+    /// Renews what is near its end. Returns whether anything was.
+    pub(super) async fn refresh(&self, clock: &Clock, id: &ClusterId) -> Result<bool, Error> {
+        match self {
+            Self::Aad(aad) => aad.refresh(clock, id).await,
+            Self::Token(account) => account.reread(),
+        }
+    }
+}
+
+impl Aad {
+    async fn authorization(&self, clock: &Clock, id: &ClusterId) -> Result<HeaderValue, Error> {
+        let now = clock.now();
+        match self.state() {
+            Some(state) if now < state.token.expires && now.abs_diff(state.at) < STALE_SECONDS => {
+                Ok(state.header)
+            }
+            Some(state) if now < state.token.expires => Ok(self.sign(state, clock, id)?.header),
+            _ => {
+                self.renew(clock, id).await?;
+                self.state().map(|state| state.header).ok_or_else(|| {
+                    Error::new(Code::SignInRefused, "there is no token for the cluster")
+                })
+            }
+        }
+    }
+
+    async fn refresh(&self, clock: &Clock, id: &ClusterId) -> Result<bool, Error> {
+        let Some(state) = self.state() else {
+            return self.renew(clock, id).await.map(|()| true);
+        };
+        let now = clock.now();
+        if is_due(now, state.fetched, state.token.expires) {
+            return self.renew(clock, id).await.map(|()| true);
+        }
+        if now.abs_diff(state.at) >= RESIGN_SECONDS {
+            return self.sign(state, clock, id).map(|_| true);
+        }
+        Ok(false)
+    }
+
+    /// Gets a new access token and signs with it. Concurrent calls get one.
+    async fn renew(&self, clock: &Clock, id: &ClusterId) -> Result<(), Error> {
+        let before = self.state().map(|state| state.fetched);
+        let _renewing = self.renewing.lock().await;
+        let state = self.state();
+        let renewed = state.as_ref().map(|state| state.fetched) != before;
+        if renewed && state.is_some_and(|state| clock.now() < state.token.expires) {
+            return Ok(());
+        }
+        let token = self.sign_in.bound(&self.scope, &self.key).await?;
+        let unsigned = Signed {
+            token,
+            fetched: clock.now(),
+            header: HeaderValue::from_static(""),
+            at: 0,
+        };
+        self.sign(unsigned, clock, id).map(|_| ())
+    }
+
+    fn sign(&self, state: Signed, clock: &Clock, id: &ClusterId) -> Result<Signed, Error> {
+        let now = clock.now();
+        let broken = |error: &(dyn std::error::Error + 'static)| {
+            Error::new(Code::Unexpected, "cannot sign for the cluster").caused_by(error)
+        };
+        let signed = self
+            .key
+            .sign(&state.token.secret, &id.to_string(), now)
+            .map_err(|error| broken(&error))?;
+        let header = signed.bearer().map_err(|error| broken(&error))?;
+        let state = Signed {
+            header,
+            at: now,
+            ..state
+        };
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state.clone());
+        Ok(state)
+    }
+
+    fn state(&self) -> Option<Signed> {
+        self.state
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl ServiceAccount {
+    fn reread(&self) -> Result<bool, Error> {
+        if matches!(self.source, TokenSource::Given(_)) {
+            return Ok(false);
+        }
+        let header = self.source.header()?;
+        let mut now = self.header.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = *now != header;
+        *now = header;
+        Ok(changed)
+    }
+}
+
+impl TokenSource {
+    fn header(&self) -> Result<HeaderValue, Error> {
+        let (secret, from) = match self {
+            Self::Given(secret) => (secret.clone(), "--token".to_owned()),
+            Self::File(path) => {
+                let from = path.display().to_string();
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    Error::new(Code::Usage, format!("cannot read the token file {from}"))
+                        .caused_by(&error)
+                        .hinted("give a file with a service-account token, or - for stdin")
+                })?;
+                (Secret::from(text.trim()), from)
+            }
+        };
+        let bad = |why: &str| {
+            Error::new(
+                Code::Usage,
+                format!("the service-account token from {from} {why}"),
+            )
+            .hinted("`kubectl create token NAME` makes one")
+        };
+        if secret.is_empty() {
+            return Err(bad("is empty"));
+        }
+        if secret.expose().contains(char::is_whitespace) {
+            return Err(bad("has white space in it"));
+        }
+        secret
+            .bearer()
+            .map_err(|_| bad("has bytes in it that no token has"))
+    }
+}
+
+/// Whether what was fetched at `fetched` and ends at `expires` is due for renewal at `now`: five
+/// minutes before its end, or in the last fifth of a shorter life. Seconds since 1970.
+pub(super) fn is_due(now: u64, fetched: u64, expires: u64) -> bool {
+    let lead = LEAD_SECONDS.min(expires.saturating_sub(fetched) / 5).max(1);
+    now.saturating_add(lead) >= expires
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_is_due_five_minutes_before_the_end_or_in_the_last_fifth() {
+        let hours = 3 * 3600;
+        assert!(!is_due(hours - 301, 0, hours));
+        assert!(is_due(hours - 300, 0, hours));
+        assert!(!is_due(47, 0, 60));
+        assert!(is_due(48, 0, 60));
+        assert!(is_due(1, 0, 1));
+        assert!(is_due(100, 90, 80));
+    }
+
+    #[test]
+    fn a_token_is_checked_before_it_is_sent() {
+        let error = |text: &str| {
+            Identity::service_account(TokenSource::Given(text.into()))
+                .expect_err(text)
+                .to_string()
+        };
+        assert!(error("").contains("empty"));
+        assert!(error("a b").contains("white space"));
+        assert!(error("a\u{7f}").contains("bytes"));
+    }
+}

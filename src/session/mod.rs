@@ -1,0 +1,196 @@
+//! What is valid now for one cluster, and its refreshing.
+//!
+//! A [`Session`] holds the relay credentials that new dials use and the `Authorization` that
+//! requests carry. [`Session::keep_fresh`] renews both before they end; a renewal that fails while
+//! the old value lives is a warning, never the end. Deadlines are wall-clock times, so that a
+//! laptop that slept finds them passed.
+
+mod identity;
+mod refresh;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::HeaderValue;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+pub use identity::{Identity, TokenSource};
+
+use crate::azure::arm::{Arm, AuthenticationMethod};
+use crate::azure::cloud::Cloud;
+use crate::azure::id::ClusterId;
+use crate::azure::types::CredentialResults;
+use crate::clock::Clock;
+use crate::error::{Code, Error};
+use crate::relay::Rendezvous;
+use crate::tunnel::{Access, Credentials, FarSide};
+
+/// Credentials younger than this are not fetched anew because a dial was refused.
+const JUST_FETCHED: Duration = Duration::from_secs(5);
+
+/// The session with one cluster.
+#[derive(Debug)]
+pub struct Session {
+    id: ClusterId,
+    cloud: Cloud,
+    arm: Arm,
+    clock: Clock,
+    identity: Identity,
+    lease: RwLock<Lease>,
+    /// Held while relay credentials are fetched, so that concurrent wishes fetch once.
+    fetching: Mutex<()>,
+}
+
+/// Relay credentials and their times.
+#[derive(Debug, Clone)]
+struct Lease {
+    access: Access,
+    fetched: Instant,
+    /// Seconds since 1970 by the server's clock.
+    fetched_unix: u64,
+    expires: u64,
+}
+
+impl Session {
+    /// Opens the session: fetches relay credentials and readies the identity, side by side.
+    ///
+    /// # Errors
+    /// Azure refuses or cannot be reached.
+    pub async fn open(
+        id: ClusterId,
+        cloud: Cloud,
+        arm: Arm,
+        clock: Clock,
+        identity: Identity,
+    ) -> Result<Self, Error> {
+        let (lease, ()) = tokio::try_join!(
+            fetch(&id, &cloud, &arm, &clock, identity.method(), 0),
+            identity.ready(&clock, &id)
+        )?;
+        Ok(Self {
+            id,
+            cloud,
+            arm,
+            clock,
+            identity,
+            lease: RwLock::new(lease),
+            fetching: Mutex::default(),
+        })
+    }
+
+    /// The cluster.
+    pub fn id(&self) -> &ClusterId {
+        &self.id
+    }
+
+    /// The `Authorization` for the next request.
+    ///
+    /// # Errors
+    /// The token has ended and a new one cannot be had.
+    pub async fn authorization(&self) -> Result<HeaderValue, Error> {
+        self.identity.authorization(&self.clock, &self.id).await
+    }
+
+    /// The relay's host.
+    pub fn relay_host(&self) -> String {
+        self.lease().access.rendezvous.host
+    }
+
+    fn lease(&self) -> Lease {
+        self.lease
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Fetches relay credentials unless another call has, since `generation`.
+    async fn fetch_after(&self, generation: u64) -> Result<Lease, Error> {
+        let _fetching = self.fetching.lock().await;
+        let now = self.lease();
+        if now.access.generation != generation {
+            return Ok(now);
+        }
+        let method = self.identity.method();
+        let lease = fetch(
+            &self.id,
+            &self.cloud,
+            &self.arm,
+            &self.clock,
+            method,
+            generation + 1,
+        )
+        .await?;
+        *self.lease.write().unwrap_or_else(PoisonError::into_inner) = lease.clone();
+        Ok(lease)
+    }
+}
+
+#[async_trait]
+impl Credentials for Session {
+    fn current(&self) -> Access {
+        self.lease().access
+    }
+
+    async fn renew(&self, generation: u64) -> Result<Access, Error> {
+        let lease = self.lease();
+        if lease.fetched.elapsed() < JUST_FETCHED {
+            return Ok(lease.access);
+        }
+        self.fetch_after(generation).await.map(|lease| lease.access)
+    }
+}
+
+async fn fetch(
+    id: &ClusterId,
+    cloud: &Cloud,
+    arm: &Arm,
+    clock: &Clock,
+    method: AuthenticationMethod,
+    generation: u64,
+) -> Result<Lease, Error> {
+    let answer = arm.credentials(id, method).await?;
+    let expires = answer.hybrid_connection_config.expiration_time;
+    Ok(Lease {
+        access: access(answer, cloud, id, generation)?,
+        fetched: Instant::now(),
+        fetched_unix: clock.now(),
+        expires,
+    })
+}
+
+fn access(
+    answer: CredentialResults,
+    cloud: &Cloud,
+    id: &ClusterId,
+    generation: u64,
+) -> Result<Access, Error> {
+    let unusable = |why: String| {
+        let what = format!(
+            "the kubeconfig that Azure gave for {} cannot be used",
+            id.name
+        );
+        Error::new(Code::ArmAnswer, what).because(why)
+    };
+    let kubeconfig = answer
+        .kubeconfigs
+        .first()
+        .ok_or_else(|| unusable("there is none".into()))?;
+    let far = kubeconfig.far_end().map_err(unusable)?;
+    let authority = far.certificate_authority.as_deref();
+    let far_side =
+        FarSide::new(&far.server, far.tls_server_name.as_deref(), authority).map_err(unusable)?;
+    let config = answer.hybrid_connection_config;
+    let (host, port) = cloud.relay(&config.relay)?;
+    Ok(Access {
+        rendezvous: Rendezvous {
+            host,
+            port,
+            path: config.hybrid_connection_name,
+            token: config.token,
+        },
+        far_side: Arc::new(far_side),
+        generation,
+    })
+}

@@ -1,0 +1,84 @@
+//! Keeping a session fresh.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Session;
+use super::identity::is_due;
+use crate::error::Error;
+
+/// How often the wall clock is looked at: a machine that slept must not wait for a timer that
+/// stood still.
+const TICK: Duration = Duration::from_secs(5);
+/// The first and the longest pause after a renewal that failed.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
+
+impl Session {
+    /// Renews relay credentials and tokens before they end, until it is dropped.
+    pub async fn keep_fresh(&self) {
+        let mut lease = Renewal::default();
+        let mut identity = Renewal::default();
+        loop {
+            sleep(TICK.min(self.shortest_life() / 10)).await;
+            if lease.may_try() {
+                let renewed = self.refresh_lease().await;
+                lease.note("relay credentials", &self.id.name, renewed);
+            }
+            if identity.may_try() {
+                let renewed = self.identity.refresh(&self.clock, &self.id).await;
+                identity.note("token", &self.id.name, renewed);
+            }
+        }
+    }
+
+    async fn refresh_lease(&self) -> Result<bool, Error> {
+        let lease = self.lease();
+        if !is_due(self.clock.now(), lease.fetched_unix, lease.expires) {
+            return Ok(false);
+        }
+        self.fetch_after(lease.access.generation)
+            .await
+            .map(|_| true)
+    }
+
+    /// How long the relay credentials live: short lives need a closer look.
+    fn shortest_life(&self) -> Duration {
+        let lease = self.lease();
+        Duration::from_secs(lease.expires.saturating_sub(lease.fetched_unix).max(2))
+    }
+}
+
+/// The pauses of one kind of renewal.
+#[derive(Default)]
+struct Renewal {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Renewal {
+    fn may_try(&self) -> bool {
+        self.not_before.is_none_or(|time| time <= Instant::now())
+    }
+
+    fn note(&mut self, what: &str, cluster: &str, renewed: Result<bool, Error>) {
+        match renewed {
+            Ok(changed) => {
+                if changed {
+                    tracing::debug!(cluster, "renewed {what}");
+                }
+                *self = Self::default();
+            }
+            Err(error) => {
+                let pause = BACKOFF
+                    .0
+                    .saturating_mul(2_u32.saturating_pow(self.failures))
+                    .min(BACKOFF.1);
+                let pause = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+                self.failures = self.failures.saturating_add(1);
+                self.not_before = Some(Instant::now() + pause);
+                tracing::warn!(cluster, %error, seconds = pause.as_secs_f32(), "cannot renew {what} yet; trying again");
+            }
+        }
+    }
+}

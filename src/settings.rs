@@ -1,0 +1,447 @@
+//! From arguments and environment to settings that are complete and make sense.
+//!
+//! After this, nothing is checked again and nothing reads the environment. Only small local files
+//! that are settings themselves are read here: the cloud file and az's list of subscriptions.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use crate::azure::cloud::Cloud;
+use crate::azure::id::{ClusterId, is_segment};
+use crate::azure::login::SignInSettings;
+use crate::azure::profile::Profile;
+use crate::cli::{Cli, Format};
+use crate::error::{Code, Error};
+use crate::secret::Secret;
+use crate::session::TokenSource;
+
+/// The port that az's proxy takes, which scripts and tools expect.
+const DEFAULT_PORT: u16 = 47011;
+
+/// What one run is to do.
+#[derive(Debug)]
+pub struct Settings {
+    /// The clusters, at least one.
+    pub clusters: Clusters,
+    /// As whom requests are sent.
+    pub mode: Mode,
+    /// How to sign in.
+    pub sign_in: SignInSettings,
+    /// Where.
+    pub cloud: Cloud,
+    /// More certificate authorities to trust.
+    pub ca_files: Vec<PathBuf>,
+    /// The local port; 0 is any free one.
+    pub port: u16,
+    /// The context's name, where it is not the cluster's.
+    pub context: Option<String>,
+    /// Where the kubeconfig goes, and what runs with it.
+    pub target: Target,
+}
+
+/// How to tell people and programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Telling {
+    /// The form of stdout.
+    pub output: Format,
+    /// The form of the log.
+    pub log_format: Format,
+    /// How much is logged: 0 warnings, 1 information, 2 everything.
+    pub verbosity: u8,
+    /// No progress on stderr.
+    pub quiet: bool,
+}
+
+/// Which clusters.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Clusters {
+    /// By their ARM ids.
+    Ids(Vec<ClusterId>),
+    /// By the name of one, in a subscription whose id is known.
+    Named(ClusterId),
+    /// By the name of one, in a subscription whose name must be looked up.
+    InSubscriptionNamed {
+        /// The subscription's name.
+        subscription: String,
+        /// The resource group.
+        resource_group: String,
+        /// The cluster.
+        name: String,
+    },
+}
+
+/// As whom requests are sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// As the Entra identity that signs in.
+    Aad,
+    /// As a Kubernetes service account.
+    Token(TokenSource),
+    /// As a Kubernetes service account whose token comes on stdin.
+    TokenOnStdin,
+}
+
+/// Where the kubeconfig goes, and what runs with it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Into this file, until a signal.
+    File(PathBuf),
+    /// To stdout, until a signal.
+    Stdout,
+    /// Into a private file for this command, until it ends.
+    Command(OsString, Vec<OsString>),
+}
+
+/// The environment, as far as no flag reads it.
+#[derive(Debug, Default)]
+pub struct Environment(HashMap<String, OsString>);
+
+impl Environment {
+    /// The process's own.
+    pub fn process() -> Self {
+        let texts =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        Self(texts.collect())
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        let value = self.0.get(name)?.to_str()?;
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let value = self.0.get(name)?;
+        (!value.is_empty()).then(|| PathBuf::from(value))
+    }
+}
+
+impl Telling {
+    /// How the arguments want it.
+    pub fn new(cli: &Cli) -> Self {
+        Self {
+            output: cli.output,
+            log_format: cli.log_format,
+            verbosity: if cli.debug { 2 } else { cli.verbose.min(2) },
+            quiet: cli.quiet,
+        }
+    }
+}
+
+impl Settings {
+    /// Turns arguments and environment into settings.
+    ///
+    /// # Errors
+    /// What is missing, contradicts itself or makes no sense.
+    pub fn new(cli: Cli, environment: &Environment) -> Result<Self, Error> {
+        let profile = Profile::read(
+            environment.path("AZURE_CONFIG_DIR"),
+            environment.path("HOME"),
+        );
+        let clusters = clusters(&cli, &profile)?;
+        if let (Clusters::Ids(ids), Some(_)) = (&clusters, &cli.kube_context)
+            && ids.len() > 1
+        {
+            return Err(Error::new(
+                Code::Usage,
+                "--kube-context names one context, but --ids gives several clusters",
+            )
+            .hinted("leave --kube-context out: each context is named after its cluster"));
+        }
+        if cli.kube_context.as_deref().is_some_and(str::is_empty) {
+            return Err(Error::new(Code::Usage, "--kube-context is empty"));
+        }
+        let cloud = cloud(&cli.cloud)?;
+        let ca_files = cli.ca_file.iter().chain(&cloud.ca_file).cloned().collect();
+        let sign_in = SignInSettings {
+            tenant: environment.text("AZURE_TENANT_ID"),
+            client_id: environment.text("AZURE_CLIENT_ID"),
+            client_secret: environment.text("AZURE_CLIENT_SECRET").map(Secret::from),
+            subscription: clusters.subscription().map(str::to_owned),
+        };
+        let default_port = if cli.command.is_empty() {
+            DEFAULT_PORT
+        } else {
+            0
+        };
+        Ok(Self {
+            clusters,
+            mode: mode(cli.token, cli.token_file),
+            sign_in,
+            cloud,
+            ca_files,
+            port: cli.port.unwrap_or(default_port),
+            context: cli.kube_context,
+            target: target(cli.command, cli.file, environment)?,
+        })
+    }
+}
+
+impl Clusters {
+    fn subscription(&self) -> Option<&str> {
+        match self {
+            Self::Ids(ids) => ids.first().map(|id| id.subscription.as_str()),
+            Self::Named(id) => Some(&id.subscription),
+            Self::InSubscriptionNamed { subscription, .. } => Some(subscription),
+        }
+    }
+}
+
+fn clusters(cli: &Cli, profile: &Profile) -> Result<Clusters, Error> {
+    let usage = |what: String| Error::new(Code::Usage, what);
+    if !cli.ids.is_empty() {
+        let mut ids: Vec<ClusterId> = Vec::new();
+        for text in &cli.ids {
+            let id: ClusterId = text
+                .parse()
+                .map_err(|why: String| usage(format!("--ids: {why}")))?;
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        return Ok(Clusters::Ids(ids));
+    }
+    let (Some(name), Some(resource_group)) = (&cli.name, &cli.resource_group) else {
+        let missing = match (&cli.name, &cli.resource_group) {
+            (None, Some(_)) => "the cluster is not named",
+            (Some(_), None) => "the resource group is not named",
+            _ => "no cluster is named",
+        };
+        return Err(usage(missing.to_owned())
+            .hinted("give --name and --resource-group, or --ids with a full ARM id"));
+    };
+    for (flag, value) in [("--name", name), ("--resource-group", resource_group)] {
+        if !is_segment(value) {
+            return Err(usage(format!(
+                "{flag}: {value:?} cannot be the name of one"
+            )));
+        }
+    }
+    let given = cli
+        .subscription
+        .as_deref()
+        .map(str::trim)
+        .filter(|text| !text.is_empty());
+    let subscription = match given {
+        Some(id) if uuid::Uuid::try_parse(id).is_ok() => id,
+        Some(name) => match profile.named(name) {
+            Some(id) => id,
+            None => {
+                return Ok(Clusters::InSubscriptionNamed {
+                    subscription: name.to_owned(),
+                    resource_group: resource_group.clone(),
+                    name: cli.name.clone().unwrap_or_default(),
+                });
+            }
+        },
+        None => profile.default_subscription().ok_or_else(|| {
+            Error::new(
+                Code::SubscriptionMissing,
+                "no subscription is given and az has no default one",
+            )
+        })?,
+    };
+    Ok(Clusters::Named(ClusterId {
+        subscription: subscription.to_owned(),
+        resource_group: resource_group.clone(),
+        name: name.clone(),
+    }))
+}
+
+fn cloud(given: &OsStr) -> Result<Cloud, Error> {
+    if let Some(cloud) = given.to_str().and_then(Cloud::named) {
+        return Ok(cloud);
+    }
+    let path = Path::new(given);
+    if !path.exists() {
+        let what = format!(
+            "--cloud: {} is neither the name of a cloud nor a file",
+            path.display()
+        );
+        return Err(Error::new(Code::CloudFile, what).hinted(
+            "the names are AzureCloud, AzureUSGovernment and AzureChinaCloud; see docs/clouds.md for files",
+        ));
+    }
+    Cloud::read(path)
+}
+
+fn mode(token: Option<Secret>, file: Option<PathBuf>) -> Mode {
+    match (token, file) {
+        (Some(token), _) => Mode::Token(TokenSource::Given(token)),
+        (None, Some(file)) if file.as_os_str() == "-" => Mode::TokenOnStdin,
+        (None, Some(file)) => Mode::Token(TokenSource::File(file)),
+        (None, None) => Mode::Aad,
+    }
+}
+
+fn target(
+    command: Vec<OsString>,
+    file: Option<PathBuf>,
+    environment: &Environment,
+) -> Result<Target, Error> {
+    let mut words = command.into_iter();
+    if let Some(program) = words.next() {
+        if file.is_some() {
+            return Err(
+                Error::new(Code::Usage, "--file and a command contradict each other").hinted(
+                    "a command runs with a private kubeconfig; leave --file (or ARCPROXY_FILE) out",
+                ),
+            );
+        }
+        return Ok(Target::Command(program, words.collect()));
+    }
+    match file {
+        Some(file) if file.as_os_str() == "-" => Ok(Target::Stdout),
+        Some(file) => Ok(Target::File(file)),
+        None => default_kubeconfig(environment).map(Target::File),
+    }
+}
+
+/// Where kubectl itself would write: the first file of `KUBECONFIG` that exists, else its last
+/// one, else `~/.kube/config`.
+fn default_kubeconfig(environment: &Environment) -> Result<PathBuf, Error> {
+    if let Some(list) = environment.path("KUBECONFIG") {
+        let files: Vec<_> = std::env::split_paths(&list)
+            .filter(|file| !file.as_os_str().is_empty())
+            .collect();
+        if let Some(file) = files.iter().find(|file| file.exists()).or(files.last()) {
+            return Ok(file.clone());
+        }
+    }
+    let home = environment.path("HOME").ok_or_else(|| {
+        Error::new(
+            Code::Usage,
+            "there is no home folder to write a kubeconfig to",
+        )
+        .hinted("give --file")
+    })?;
+    Ok(home.join(".kube").join("config"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    const SUBSCRIPTION: &str = "00000000-0000-0000-0000-0000000000aa";
+
+    fn settings(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Settings, Error> {
+        let empty = tempfile::tempdir().expect("a folder");
+        let mut variables: HashMap<_, _> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+            .collect();
+        variables.insert("AZURE_CONFIG_DIR".to_owned(), empty.path().into());
+        variables
+            .entry("HOME".to_owned())
+            .or_insert_with(|| "/home/ana".into());
+        let cli =
+            Cli::try_parse_from([&["arcproxy"], arguments].concat()).expect("arguments that parse");
+        Settings::new(cli, &Environment(variables))
+    }
+
+    fn minimal(more: &[&str]) -> Result<Settings, Error> {
+        settings(
+            &[
+                &[
+                    "-n",
+                    "edge-42",
+                    "-g",
+                    "factories",
+                    "--subscription",
+                    SUBSCRIPTION,
+                ],
+                more,
+            ]
+            .concat(),
+            &[],
+        )
+    }
+
+    #[test]
+    fn the_defaults_are_azs() {
+        let settings = minimal(&[]).expect("complete");
+        assert_eq!(settings.port, 47011);
+        assert_eq!(settings.mode, Mode::Aad);
+        assert_eq!(
+            settings.target,
+            Target::File("/home/ana/.kube/config".into())
+        );
+        assert_eq!(settings.cloud.name, "AzureCloud");
+    }
+
+    #[test]
+    fn a_command_takes_any_port_and_no_file() {
+        let run = minimal(&["--", "kubectl", "get", "pods"]).expect("complete");
+        assert_eq!(run.port, 0);
+        assert!(
+            matches!(&run.target, Target::Command(program, words) if program == "kubectl" && words.len() == 2)
+        );
+        let error = minimal(&["-f", "x", "--", "kubectl"]).expect_err("contradiction");
+        assert_eq!(error.code(), Code::Usage);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (arguments, word) in [
+            (&[][..], "no cluster"),
+            (&["-n", "a"], "group"),
+            (&["-g", "a"], "cluster"),
+        ] {
+            let error = settings(arguments, &[]).expect_err("incomplete");
+            assert!(error.what().contains(word), "{error}");
+        }
+        let error = settings(&["-n", "a", "-g", "b"], &[]).expect_err("no subscription");
+        assert_eq!(error.code(), Code::SubscriptionMissing);
+    }
+
+    #[test]
+    fn names_that_would_lead_elsewhere_are_refused() {
+        let error = settings(
+            &["-n", "a/../b", "-g", "g", "--subscription", SUBSCRIPTION],
+            &[],
+        )
+        .expect_err("bad");
+        assert!(error.what().contains("--name"), "{error}");
+    }
+
+    #[test]
+    fn a_subscription_that_is_no_id_is_a_name() {
+        let settings =
+            settings(&["-n", "a", "-g", "b", "--subscription", "Lab"], &[]).expect("complete");
+        assert!(
+            matches!(settings.clusters, Clusters::InSubscriptionNamed { subscription, .. } if subscription == "Lab")
+        );
+    }
+
+    #[test]
+    fn kubeconfig_goes_where_kubectl_would_write() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (missing, there) = (folder.path().join("missing"), folder.path().join("there"));
+        std::fs::write(&there, "").expect("a file");
+        let list = std::env::join_paths([&missing, &there])
+            .expect("paths")
+            .into_string()
+            .expect("text");
+        let arguments = ["-n", "a", "-g", "b", "--subscription", SUBSCRIPTION];
+        let found = settings(&arguments, &[("KUBECONFIG", &list)]).expect("complete");
+        assert_eq!(found.target, Target::File(there));
+    }
+
+    #[test]
+    fn several_ids_are_taken_once_each() {
+        let id = |name: &str| {
+            format!(
+                "/subscriptions/{SUBSCRIPTION}/resourceGroups/g/providers/Microsoft.Kubernetes/connectedClusters/{name}"
+            )
+        };
+        let (one, two) = (id("one"), id("two"));
+        let given =
+            settings(&["--ids", &one, &two, "--ids", &one.to_uppercase()], &[]).expect("complete");
+        assert!(matches!(&given.clusters, Clusters::Ids(ids) if ids.len() == 2));
+        let error = settings(&["--ids", &one, &two, "--kube-context", "x"], &[])
+            .expect_err("contradiction");
+        assert!(error.what().contains("--kube-context"));
+    }
+}

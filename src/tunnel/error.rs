@@ -1,0 +1,114 @@
+//! Why there is no tunnel, or no answer through one.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::error::{Code, Error};
+use crate::relay::DialError;
+
+/// A failure of the tunnel. Cheap to clone: all who waited for one dial get the same.
+#[derive(Debug, Clone)]
+pub enum TunnelError {
+    /// The agent could not be reached through the relay.
+    Dial(Arc<DialError>),
+    /// Fresh credentials could not be had.
+    Credentials(Arc<Error>),
+    /// The agent's bridge refused, or the stream broke before TLS.
+    Bridge(Arc<io::Error>),
+    /// kube-aad-proxy's certificate does not verify, or the TLS handshake broke.
+    Tls(Arc<io::Error>),
+    /// Nothing came back in time while the tunnel was set up.
+    Deadline(&'static str),
+    /// The HTTP exchange broke.
+    Http(Arc<hyper::Error>),
+}
+
+impl TunnelError {
+    /// Whether trying again soon may help, when nothing has been sent yet.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Dial(error) => match &**error {
+                DialError::Refused { status, .. } => status.is_server_error(),
+                DialError::Connect(_) | DialError::Deadline(_) | DialError::Broken(..) => true,
+            },
+            Self::Bridge(_) | Self::Deadline(_) | Self::Http(_) => true,
+            Self::Tls(error) => !is_certificate(error),
+            Self::Credentials(_) => false,
+        }
+    }
+
+    /// The failure as the user sees it.
+    pub fn explain(&self, cluster: &str) -> Error {
+        match self {
+            Self::Credentials(error) => (**error).clone(),
+            Self::Dial(error) => explain_dial(error, cluster),
+            Self::Bridge(error) => {
+                Error::new(Code::Tunnel, format!("the agent of {cluster} did not bridge the connection"))
+                    .caused_by(&**error)
+            }
+            Self::Tls(error) if is_certificate(error) => Error::new(
+                Code::ProxyCertificate,
+                format!("the certificate that {cluster} presents does not verify against the authority that Azure names"),
+            )
+            .caused_by(&**error),
+            Self::Tls(error) => {
+                Error::new(Code::Tunnel, format!("TLS with {cluster} broke")).caused_by(&**error)
+            }
+            Self::Deadline(what) => {
+                Error::new(Code::Tunnel, format!("{cluster} did not answer in time for {what}"))
+            }
+            Self::Http(error) => {
+                Error::new(Code::Tunnel, format!("the tunnel to {cluster} broke")).caused_by(&**error)
+            }
+        }
+    }
+}
+
+fn explain_dial(error: &DialError, cluster: &str) -> Error {
+    match error {
+        DialError::Connect(connect) => {
+            Error::new(Code::RelayUnreachable, "cannot reach the relay").caused_by(connect)
+        }
+        DialError::Refused { status, reason, .. } if *status == StatusCode::NOT_FOUND => {
+            Error::new(
+                Code::AgentAway,
+                format!("no agent of {cluster} listens at the relay"),
+            )
+            .because(reason.clone())
+        }
+        DialError::Deadline(_) => Error::new(
+            Code::AgentAway,
+            format!("the agent of {cluster} did not answer"),
+        )
+        .caused_by(error),
+        DialError::Refused { .. } | DialError::Broken(..) => Error::new(
+            Code::RelayRefused,
+            format!("no way through the relay to {cluster}"),
+        )
+        .caused_by(error),
+    }
+}
+
+fn is_certificate(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
+}
+
+impl fmt::Display for TunnelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.explain("the cluster").fmt(f)
+    }
+}
+
+impl std::error::Error for TunnelError {}
+
+impl From<hyper::Error> for TunnelError {
+    fn from(error: hyper::Error) -> Self {
+        Self::Http(Arc::new(error))
+    }
+}

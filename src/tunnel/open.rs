@@ -1,0 +1,162 @@
+//! Opening a stream to kube-aad-proxy: relay, dialect, inner TLS.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use rustls::ClientConfig;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::dialect::{self, Dialect, DialectMemory, FirstBytes};
+use super::far_side::FarTls;
+use super::{Access, Connect, Credentials, FarSide, Io, TunnelError};
+use crate::relay::DialError;
+
+/// How long the dialect and the inner TLS may take together.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the stream is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Ordinary requests, over HTTP/2 where the far side offers it.
+    Requests,
+    /// One upgrade, over HTTP/1.1.
+    Upgrade,
+}
+
+/// A stream that is ready for HTTP.
+pub(super) struct Opened {
+    pub(super) stream: Box<dyn Io>,
+    pub(super) is_h2: bool,
+    pub(super) far_side: Arc<FarSide>,
+}
+
+/// Opens streams to one cluster's kube-aad-proxy.
+#[derive(Debug)]
+pub struct Opener {
+    connect: Arc<dyn Connect>,
+    credentials: Arc<dyn Credentials>,
+    dialect: DialectMemory,
+}
+
+impl Opener {
+    /// An opener that meets the agent through `connect` with `credentials`.
+    pub fn new(connect: Arc<dyn Connect>, credentials: Arc<dyn Credentials>) -> Self {
+        Self {
+            connect,
+            credentials,
+            dialect: DialectMemory::default(),
+        }
+    }
+
+    /// Opens one. A refusal that stale credentials explain renews them and tries again, once.
+    ///
+    /// Cancel safe: dropping the future closes whatever was open.
+    pub(super) async fn open(&self, purpose: Purpose) -> Result<Opened, TunnelError> {
+        let access = self.credentials.current();
+        match self.open_with(&access, purpose).await {
+            Err(error) if may_be_stale(&error) => {
+                let renewed = self
+                    .credentials
+                    .renew(access.generation)
+                    .await
+                    .map_err(|error| TunnelError::Credentials(Arc::new(error)))?;
+                if renewed.generation == access.generation {
+                    return Err(error);
+                }
+                self.open_with(&renewed, purpose).await
+            }
+            done => done,
+        }
+    }
+
+    async fn open_with(&self, access: &Access, purpose: Purpose) -> Result<Opened, TunnelError> {
+        let dialect = self.dialect.now();
+        if let Some(opened) = self.open_as(access, purpose, dialect).await? {
+            return Ok(opened);
+        }
+        tracing::debug!("the agent's bridge expects a preamble");
+        self.dialect.remember(Dialect::Bridge);
+        let opened = self.open_as(access, purpose, Dialect::Bridge).await?;
+        opened.ok_or_else(|| {
+            let why = "the agent's bridge refuses with and without a preamble";
+            TunnelError::Bridge(Arc::new(io::Error::other(why)))
+        })
+    }
+
+    /// `None` where the far side turned out to be a bridge that wants a preamble.
+    async fn open_as(
+        &self,
+        access: &Access,
+        purpose: Purpose,
+        dialect: Dialect,
+    ) -> Result<Option<Opened>, TunnelError> {
+        let far_side = &access.far_side;
+        let mut stream = self
+            .connect
+            .connect(&access.rendezvous)
+            .await
+            .map_err(|error| TunnelError::Dial(Arc::new(error)))?;
+        let shaking = async {
+            if dialect == Dialect::Bridge {
+                dialect::greet(&mut stream, &far_side.port)
+                    .await
+                    .map_err(|error| TunnelError::Bridge(Arc::new(error)))?;
+            }
+            let Some(tls) = &far_side.tls else {
+                return Ok(Some((stream, false)));
+            };
+            secure(stream, tls, purpose).await
+        };
+        let shaken = timeout(HANDSHAKE_DEADLINE, shaking)
+            .await
+            .map_err(|_| TunnelError::Deadline("the TLS handshake inside the tunnel"))??;
+        if let Some((_, is_h2)) = &shaken {
+            let relay = &access.rendezvous.host;
+            tracing::debug!(relay, ?purpose, ?dialect, h2 = is_h2, "tunnel opened");
+        }
+        Ok(shaken.map(|(stream, is_h2)| Opened {
+            stream,
+            is_h2,
+            far_side: far_side.clone(),
+        }))
+    }
+}
+
+async fn secure(
+    stream: Box<dyn Io>,
+    tls: &FarTls,
+    purpose: Purpose,
+) -> Result<Option<(Box<dyn Io>, bool)>, TunnelError> {
+    let config: &Arc<ClientConfig> = match purpose {
+        Purpose::Requests => &tls.requests,
+        Purpose::Upgrade => &tls.upgrades,
+    };
+    let connecting = TlsConnector::from(config.clone())
+        .connect(tls.name.clone(), FirstBytes::new(stream))
+        .into_fallible();
+    match connecting.await {
+        Ok(stream) => {
+            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Ok(Some((Box::new(stream), is_h2)))
+        }
+        Err((_, stream)) if stream.is_bridge_refusal() => Ok(None),
+        Err((error, _)) => Err(TunnelError::Tls(Arc::new(error))),
+    }
+}
+
+/// A 401 or 404 can mean that the signature or the hybrid connection's name is of yesterday.
+fn may_be_stale(error: &TunnelError) -> bool {
+    let TunnelError::Dial(error) = error else {
+        return false;
+    };
+    matches!(
+        **error,
+        DialError::Refused {
+            status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND,
+            ..
+        }
+    )
+}

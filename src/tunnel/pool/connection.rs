@@ -1,0 +1,79 @@
+//! HTTP connections to the far side: their settings, and a request in the form of each.
+
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Request, Response, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+
+use super::Outgoing;
+use crate::tunnel::{FarSide, Io, TunnelError};
+
+/// One stream's throughput is about 0.7 × window / round trip.
+const STREAM_WINDOW: u32 = 8 << 20;
+/// Far larger than a stream's: with both equal, one unread stream stops all others.
+const CONNECTION_WINDOW: u32 = 256 << 20;
+/// Larger than any header list an apiserver takes.
+const HEADER_LIST: u32 = 1 << 20;
+/// Pings go end to end and notice an agent that is gone though the relay is not.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) fn http2_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADER_LIST)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    builder
+}
+
+pub(super) fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEADER_LIST as usize);
+    builder
+}
+
+pub(super) fn for_http2<B>(request: &mut Request<B>, far_side: &FarSide) {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(if far_side.tls.is_some() {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    });
+    parts.authority = far_side.authority().parse::<Authority>().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request.headers_mut().remove(header::HOST);
+    *request.version_mut() = Version::HTTP_2;
+}
+
+pub(super) fn for_http1<B>(request: &mut Request<B>, far_side: &FarSide) {
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+    if let Ok(host) = HeaderValue::from_str(far_side.authority()) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    *request.version_mut() = Version::HTTP_11;
+}
+
+/// Sends a request that asks for an upgrade over `stream`, which is for it alone.
+pub(super) async fn upgrade<B: Outgoing>(
+    stream: Box<dyn Io>,
+    request: Request<B>,
+) -> Result<Response<Incoming>, TunnelError> {
+    let (mut sender, connection) = http1_builder().handshake(TokioIo::new(stream)).await?;
+    // Ends with the upgrade, or with the answer that declines it.
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "upgrade tunnel ended");
+        }
+    });
+    Ok(sender.send_request(request).await?)
+}

@@ -1,0 +1,331 @@
+//! The HTTP connections of one cluster.
+//!
+//! Over HTTP/2 all requests share one tunnel; a further one is opened only when the peer's stream
+//! limit is reached, since excess streams would queue unseen behind watches that never end. Over
+//! HTTP/1.1 each request has a tunnel of its own, of which a bounded number is kept; further
+//! requests queue, because redialling costs five round trips. An upgrade always has a tunnel of
+//! its own.
+//!
+//! What has not been sent is sent again on another tunnel; what may have been sent is not.
+
+mod checkout;
+mod connection;
+mod lane;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http2;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
+
+use self::checkout::{Checkout, Http1, Idle};
+use self::lane::{Lane, Stream};
+use super::body::PooledBody;
+use super::open::{Opened, Purpose};
+use super::{FarSide, Opener, TunnelError};
+
+/// HTTP/1.1 tunnels, watches included.
+const HTTP1_TUNNELS: usize = 256;
+/// How long a request that has sent nothing waits for a tunnel.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The first and the longest pause between dials.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// How often an unsent request is moved to another tunnel.
+const MOVES: usize = 3;
+
+/// The body of a request that a pool can carry.
+pub trait Outgoing:
+    Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static
+{
+}
+
+impl<B> Outgoing for B where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static
+{
+}
+
+/// The tunnels of one cluster, carrying requests with bodies of type `B`.
+pub struct Pool<B> {
+    inner: Arc<Inner<B>>,
+}
+
+struct Inner<B> {
+    opener: Opener,
+    /// Held while a tunnel for requests is being opened, so that one opens for all who wait.
+    opening: tokio::sync::Mutex<()>,
+    dials: Mutex<Dials>,
+    lanes: Mutex<Vec<Lane<B>>>,
+    idle: Mutex<Vec<Idle<B>>>,
+    /// One permit for each HTTP/1.1 tunnel in use.
+    http1_tunnels: Arc<Semaphore>,
+    /// Set once the far side has turned HTTP/2 down.
+    http1_only: AtomicBool,
+}
+
+/// How many dials have ended, and how the last one failed.
+#[derive(Debug, Default)]
+struct Dials {
+    ended: usize,
+    failure: Option<TunnelError>,
+}
+
+/// What a request goes out on.
+enum Tunnel<B> {
+    Http2(http2::SendRequest<B>, Stream, Arc<FarSide>),
+    Http1(Http1<B>),
+}
+
+impl<B: Outgoing> Pool<B> {
+    /// A pool of the streams that `opener` opens.
+    pub fn new(opener: Opener) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                opener,
+                opening: tokio::sync::Mutex::default(),
+                dials: Mutex::default(),
+                lanes: Mutex::default(),
+                idle: Mutex::default(),
+                http1_tunnels: Arc::new(Semaphore::new(HTTP1_TUNNELS)),
+                http1_only: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Opens the first tunnel, trying once.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub async fn warm(&self) -> Result<(), TunnelError> {
+        let tunnel = self.inner.tunnel_once().await?;
+        self.inner.clone().give_back(tunnel);
+        Ok(())
+    }
+
+    /// Sends `request`; the answer's body streams. The request's path and headers go as they are,
+    /// its host becomes the far side's.
+    ///
+    /// Cancel safe: dropping the future resets the stream.
+    ///
+    /// # Errors
+    /// There is no tunnel, or it broke before the answer.
+    pub async fn request(
+        &self,
+        mut request: Request<B>,
+    ) -> Result<Response<PooledBody>, TunnelError> {
+        for _ in 0..MOVES {
+            let tunnel = self.inner.tunnel().await?;
+            request = match self.inner.clone().send(tunnel, request).await? {
+                Sent::Answered(response) => return Ok(response),
+                Sent::Unsent(request) => request,
+            };
+        }
+        let tunnel = self.inner.tunnel().await?;
+        match self.inner.clone().send(tunnel, request).await? {
+            Sent::Answered(response) => Ok(response),
+            Sent::Unsent(_) => Err(TunnelError::Deadline("a tunnel that takes requests")),
+        }
+    }
+
+    /// Sends `request`, which asks for an upgrade, on a tunnel of its own. `hyper::upgrade::on`
+    /// the answer gives the stream when its status is 101.
+    ///
+    /// # Errors
+    /// There is no tunnel, or it broke before the answer.
+    pub async fn upgrade(
+        &self,
+        mut request: Request<B>,
+    ) -> Result<Response<Incoming>, TunnelError> {
+        let opened = self
+            .inner
+            .patiently(|| self.inner.opener.open(Purpose::Upgrade))
+            .await?;
+        connection::for_http1(&mut request, &opened.far_side);
+        connection::upgrade(opened.stream, request).await
+    }
+
+    /// How many HTTP/2 tunnels are open.
+    pub fn lanes(&self) -> usize {
+        lock(&self.inner.lanes)
+            .iter()
+            .filter(|lane| lane.is_open())
+            .count()
+    }
+}
+
+enum Sent<B> {
+    Answered(Response<PooledBody>),
+    Unsent(Request<B>),
+}
+
+impl<B: Outgoing> Inner<B> {
+    async fn send(
+        self: Arc<Self>,
+        tunnel: Tunnel<B>,
+        mut request: Request<B>,
+    ) -> Result<Sent<B>, TunnelError> {
+        match tunnel {
+            Tunnel::Http2(mut sender, stream, far_side) => {
+                connection::for_http2(&mut request, &far_side);
+                match sender.try_send_request(request).await {
+                    Ok(response) => Ok(Sent::Answered(
+                        response.map(|body| PooledBody::new(body, Box::new(stream))),
+                    )),
+                    Err(mut error) => match error.take_message() {
+                        Some(request) => Ok(Sent::Unsent(request)),
+                        None => Err(error.into_error().into()),
+                    },
+                }
+            }
+            Tunnel::Http1(mut http1) => {
+                connection::for_http1(&mut request, &http1.idle.far_side);
+                match http1.idle.sender.try_send_request(request).await {
+                    Ok(response) => {
+                        let (parts, body) = response.into_parts();
+                        let place = Checkout::new(http1, self);
+                        Ok(Sent::Answered(Response::from_parts(
+                            parts,
+                            PooledBody::new(body, Box::new(place)),
+                        )))
+                    }
+                    Err(mut error) => match error.take_message() {
+                        Some(request) => Ok(Sent::Unsent(request)),
+                        None => Err(error.into_error().into()),
+                    },
+                }
+            }
+        }
+    }
+
+    /// A tunnel for a request, waiting for one as long as patience lasts.
+    async fn tunnel(&self) -> Result<Tunnel<B>, TunnelError> {
+        self.patiently(|| self.tunnel_once()).await
+    }
+
+    async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, TunnelError>
+    where
+        F: Future<Output = Result<T, TunnelError>>,
+    {
+        let started = Instant::now();
+        let mut pause = BACKOFF.0;
+        loop {
+            match attempt().await {
+                Err(error) if error.is_transient() && started.elapsed() + pause < PATIENCE => {
+                    tracing::debug!(%error, "no tunnel yet");
+                    sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                    pause = (pause * 2).min(BACKOFF.1);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn tunnel_once(&self) -> Result<Tunnel<B>, TunnelError> {
+        if let Some(tunnel) = self.pick() {
+            return Ok(tunnel);
+        }
+        if self.http1_only.load(Ordering::Relaxed) {
+            return self.http1().await;
+        }
+        let before = lock(&self.dials).ended;
+        let opening = self.opening.lock().await;
+        if let Some(tunnel) = self.pick() {
+            return Ok(tunnel);
+        }
+        if self.http1_only.load(Ordering::Relaxed) {
+            drop(opening);
+            return self.http1().await;
+        }
+        // Whoever waited while a dial failed has waited for that dial: it shares its end.
+        if let Dials {
+            ended,
+            failure: Some(failure),
+        } = &*lock(&self.dials)
+            && *ended > before
+        {
+            return Err(failure.clone());
+        }
+        let opened = self.open(None).await;
+        let mut dials = lock(&self.dials);
+        dials.ended += 1;
+        dials.failure = opened.as_ref().err().cloned();
+        opened
+    }
+
+    /// An HTTP/1.1 tunnel, once fewer than the bound are in use.
+    async fn http1(&self) -> Result<Tunnel<B>, TunnelError> {
+        let permit = self.permit().await;
+        let idle = {
+            let mut idle = lock(&self.idle);
+            std::iter::from_fn(|| idle.pop()).find(Idle::is_ready)
+        };
+        match idle {
+            Some(idle) => Ok(Tunnel::Http1(Http1::new(idle, permit))),
+            None => self.open(Some(permit)).await,
+        }
+    }
+
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        let tunnels = self.http1_tunnels.clone();
+        tunnels
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed")
+    }
+
+    /// An open HTTP/2 tunnel with room for one more request.
+    fn pick(&self) -> Option<Tunnel<B>> {
+        let mut lanes = lock(&self.lanes);
+        lanes.retain(Lane::is_open);
+        lanes
+            .iter()
+            .find_map(|lane| Some(lane.tunnel(lane.stream()?)))
+    }
+
+    async fn open(&self, permit: Option<OwnedSemaphorePermit>) -> Result<Tunnel<B>, TunnelError> {
+        let Opened {
+            stream,
+            is_h2,
+            far_side,
+        } = self.opener.open(Purpose::Requests).await?;
+        if is_h2 {
+            let (lane, stream) = Lane::start(stream, far_side).await?;
+            let tunnel = lane.tunnel(stream);
+            self.http1_only.store(false, Ordering::Relaxed);
+            lock(&self.lanes).push(lane);
+            return Ok(tunnel);
+        }
+        self.http1_only.store(true, Ordering::Relaxed);
+        let idle = Idle::start(stream, far_side).await?;
+        let permit = match permit {
+            Some(permit) => permit,
+            None => self.permit().await,
+        };
+        Ok(Tunnel::Http1(Http1::new(idle, permit)))
+    }
+
+    fn give_back(self: Arc<Self>, tunnel: Tunnel<B>) {
+        if let Tunnel::Http1(http1) = tunnel {
+            drop(Checkout::new(http1, self));
+        }
+    }
+}
+
+impl<B> fmt::Debug for Pool<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("opener", &self.inner.opener)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,164 @@
+//! Where the cluster, the subscription, the token and the log's form come from.
+
+use std::process::Stdio;
+
+use arcproxy::azure::cloud::Cloud;
+use arcproxy::azure::login::{self, SignInSettings};
+use arcproxy::clock::Clock;
+use arcproxy::net::{Https, Net, Trust};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::harness::{Ran, World};
+
+const WHOAMI: [&str; 8] = [
+    "-n",
+    "edge-demo",
+    "-g",
+    "demo",
+    "--",
+    "kubectl",
+    "auth",
+    "whoami",
+];
+const ACCOUNT: &str = "system:serviceaccount:demo:";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_comes_from_a_file_or_stdin_or_the_environment() {
+    let world = World::new().await;
+    let token = world.service_account_token();
+    let file = world.path("token");
+    std::fs::write(&file, format!("{token}\n")).unwrap();
+    let from_file = world
+        .run(&[&["--token-file", file.to_str().unwrap()], &WHOAMI[..]].concat())
+        .await
+        .ok();
+    assert!(from_file.contains(ACCOUNT), "{from_file}");
+
+    let mut child = world
+        .arcproxy(&[&["--token-file", "-"], &WHOAMI[..]].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(token.as_bytes())
+        .await
+        .unwrap();
+    let from_stdin = Ran::from(child.wait_with_output().await.unwrap()).ok();
+    assert!(from_stdin.contains(ACCOUNT), "{from_stdin}");
+
+    let mut command = world.arcproxy(&WHOAMI);
+    let from_environment = Ran::of(command.env("ARCPROXY_TOKEN", &token)).await.ok();
+    assert!(from_environment.contains(ACCOUNT), "{from_environment}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_comes_by_name_or_from_azs_profile() {
+    let world = World::new().await;
+    let run = ["-n", "edge-demo", "-g", "demo"];
+    let name = world.emulator.arm().subscriptions()[0].name.clone();
+    world
+        .run(
+            &[
+                &run[..],
+                &["--subscription", &name.to_uppercase(), "--", "true"],
+            ]
+            .concat(),
+        )
+        .await
+        .ok();
+
+    let profile = format!(
+        "\u{feff}{{\"subscriptions\": [{{\"id\": \"{}\", \"name\": \"Mine\", \"isDefault\": true}}]}}",
+        world.emulator.subscription()
+    );
+    std::fs::create_dir(world.path("az")).unwrap();
+    std::fs::write(world.path("az/azureProfile.json"), profile).unwrap();
+    for more in [&[][..], &["--subscription", "mine"]] {
+        let mut command = world.arcproxy(&[&run[..], more, &["--", "true"]].concat());
+        command
+            .env_remove("AZURE_SUBSCRIPTION_ID")
+            .env("AZURE_CONFIG_DIR", world.path("az"));
+        Ran::of(&mut command).await.ok();
+    }
+    let mut nothing = world.arcproxy(&run);
+    let ran = Ran::of(nothing.env_remove("AZURE_SUBSCRIPTION_ID")).await;
+    ran.failed(2, &["no subscription is given", "az account set"]);
+}
+
+/// A bearer token for the emulator's ARM, as the library itself gets one.
+async fn arm_token(world: &World) -> String {
+    let cloud = Cloud::read(world.emulator.cloud_file()).unwrap();
+    let trust = Trust::system(cloud.ca_file.as_deref()).unwrap();
+    let clock = Clock::system();
+    let https = Https::new(Net::new(trust), clock.clone()).unwrap();
+    let settings = SignInSettings {
+        tenant: Some(world.emulator.tenant()),
+        client_id: Some(world.emulator.client_id()),
+        client_secret: Some(world.emulator.client_secret().into()),
+        subscription: None,
+    };
+    let sign_in = login::choose(&settings, &cloud, &https, &clock).unwrap();
+    let token = sign_in
+        .bearer(&cloud.resource_manager_scope())
+        .await
+        .unwrap();
+    token.secret.expose().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn az_gives_the_token_for_arm_where_it_is_installed() {
+    let world = World::new().await;
+    let tools = world.path("bin");
+    std::fs::create_dir(&tools).unwrap();
+    // What `az account get-access-token` prints, with a token that the emulator's ARM takes.
+    let token = arm_token(&world).await;
+    let script = format!(
+        "#!/bin/sh\necho '{{\"accessToken\": \"{token}\", \"expires_on\": 4102444800, \"tokenType\": \"Bearer\"}}'\n"
+    );
+    std::fs::write(tools.join("az"), script).unwrap();
+    std::fs::set_permissions(
+        tools.join("az"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let with_az = |arguments: &[&str]| {
+        let mut command = world.arcproxy(arguments);
+        command
+            .env("PATH", &path)
+            .env_remove("AZURE_CLIENT_SECRET")
+            .env_remove("AZURE_CLIENT_ID");
+        command
+    };
+    let mut as_account = with_az(&WHOAMI);
+    let ran = Ran::of(as_account.env("ARCPROXY_TOKEN", world.service_account_token())).await;
+    assert!(ran.stderr.contains("✓ Signed in as az"), "{}", ran.stderr);
+    assert!(ran.ok().contains(ACCOUNT));
+    Ran::of(&mut with_az(&WHOAMI))
+        .await
+        .failed(3, &["not yet to the cluster", "--token-file"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_json_when_asked_and_quiet_says_nothing() {
+    let world = World::new().await;
+    let run = ["-n", "edge-demo", "-g", "demo", "-q"];
+    let ran = world
+        .run(&[&run[..], &["--debug", "--log-format", "json", "--", "true"]].concat())
+        .await;
+    assert!(ran.stderr.lines().count() > 2, "{}", ran.stderr);
+    for line in ran.stderr.lines() {
+        let entry: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        assert!(
+            entry["level"].is_string() && entry["fields"].is_object(),
+            "{line}"
+        );
+    }
+    let ran = world.run(&[&run[..], &["--", "true"]].concat()).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}

@@ -1,0 +1,186 @@
+//! What is renewed, redialled and ended while kubectl goes on.
+
+use std::time::Duration;
+
+use arc_emulator::agent::Dialect;
+use arc_emulator::emulator::Emulator;
+use arc_emulator::faults::FaultSet;
+use arc_emulator::relay::Cut;
+use tokio::time::{Instant, timeout};
+
+use crate::harness::{DEADLINE, Ran, World};
+
+/// Asks until `done`, for no longer than anything may take.
+async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !done().await {
+        assert!(started.elapsed() < DEADLINE, "{what} did not come about");
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn version(world: &World) -> Ran {
+    Ran::of(&mut world.kubectl(&["get", "--raw", "/version"])).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_lives_are_renewed_while_requests_go_on() {
+    let faults = FaultSet {
+        relay_token_seconds: Some(10),
+        access_token_seconds: Some(10),
+        ..FaultSet::default()
+    };
+    let world = World::with(Emulator::builder().faults(faults)).await;
+    let proxy = world.proxy(&[]).await;
+    let credentials = || {
+        world
+            .emulator
+            .arm()
+            .seen()
+            .operations
+            .get("connectedClusters.listClusterUserCredential")
+            .copied()
+            .unwrap_or(0)
+    };
+    let before = credentials();
+    // Two renewals of each: longer than any of the first tokens lives.
+    until("two renewals", async || {
+        version(&world).await.ok();
+        credentials() >= before + 2
+    })
+    .await;
+    proxy.signal("TERM");
+    let (code, stderr) = proxy.ended().await;
+    assert_eq!(code, Some(0));
+    assert!(!stderr.contains("WARN"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_tunnel_is_dialled_again() {
+    let world = World::new().await;
+    let _proxy = world.proxy(&[]).await;
+    for cut in [Cut::Reset, Cut::Close(1000), Cut::Close(1011)] {
+        version(&world).await.ok();
+        world.emulator.relay().drop_tunnels(cut);
+        // kubectl's own connection to the listener is new each time; so the tunnel must be.
+        version(&world).await.ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_comes_back_is_found_again() {
+    let world = World::new().await;
+    let _proxy = world.proxy(&[]).await;
+    world
+        .emulator
+        .faults()
+        .update(|faults| faults.agent_away = true);
+    world.emulator.relay().drop_tunnels(Cut::Reset);
+    until("the agent's absence", async || {
+        world.emulator.relay().seen().listeners == 0
+    })
+    .await;
+    let away = version(&world).await;
+    assert_eq!(away.code, Some(1));
+    for word in ["no agent of edge-demo listens at the relay", "hint: "] {
+        assert!(away.stderr.contains(word), "{}", away.stderr);
+    }
+    world
+        .emulator
+        .faults()
+        .update(|faults| faults.agent_away = false);
+    until("the agent's return", async || {
+        version(&world).await.code == Some(0)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_dialects_and_both_protocols_work() {
+    for (dialect, h2) in [
+        (Dialect::Bridge, true),
+        (Dialect::Raw, false),
+        (Dialect::Bridge, false),
+    ] {
+        let world = World::with(Emulator::builder().dialect(dialect).h2(h2)).await;
+        let _proxy = world.proxy(&[]).await;
+        let pods = Ran::of(&mut world.kubectl(&["get", "pods", "-n", "demo", "-o", "name"]))
+            .await
+            .ok();
+        assert!(pods.contains("pod/shell"), "{pods}");
+        let said =
+            Ran::of(&mut world.kubectl(&["exec", "-n", "demo", "shell", "--", "echo", "hello"]))
+                .await
+                .ok();
+        assert_eq!(said, "hello\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_share_one_tunnel_and_one_signature() {
+    let world = World::new().await;
+    let _proxy = world.proxy(&[]).await;
+    for _ in 0..5 {
+        Ran::of(&mut world.kubectl(&["get", "pods", "-A"]))
+            .await
+            .ok();
+    }
+    assert_eq!(world.emulator.relay().seen().tunnels_total, 1);
+    assert_eq!(world.emulator.aad_proxy().seen().pop_tokens, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_is_made_up_for() {
+    for offset in [-7200, 7200] {
+        let faults = FaultSet {
+            clock_offset_seconds: offset,
+            ..FaultSet::default()
+        };
+        let world = World::with(Emulator::builder().faults(faults)).await;
+        let proxy = world.proxy(&[]).await;
+        version(&world).await.ok();
+        proxy.signal("TERM");
+        let (_, stderr) = proxy.ended().await;
+        assert!(
+            stderr.contains("warning: this machine's clock is"),
+            "{stderr}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_lets_running_requests_finish() {
+    let world = World::new().await;
+    let proxy = world.proxy(&[]).await;
+    let mut logs = world.kubectl(&["logs", "-f", "-n", "demo", "deployment/web"]);
+    let mut watching = logs
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the stream", async || {
+        world.emulator.aad_proxy().seen().requests > 3
+    })
+    .await;
+    let started = Instant::now();
+    proxy.signal("INT");
+    let (code, _) = proxy.ended().await;
+    assert_eq!(code, Some(0));
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "the grace has an end"
+    );
+    timeout(DEADLINE, watching.wait())
+        .await
+        .expect("kubectl sees the end")
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let world = World::new().await;
+    let proxy = world.proxy(&[]).await;
+    proxy.signal("INT");
+    proxy.signal("INT");
+    assert_eq!(proxy.ended().await.0, Some(0));
+}
