@@ -1,6 +1,5 @@
 //! A front that knows one pod, and a kubectl that is pointed at it.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +119,7 @@ impl Front {
 
     /// A kubectl that has nothing but this front.
     pub(crate) fn kubectl(&self, transport: Transport) -> Command {
-        let mut command = Command::new(kubectl().unwrap());
+        let mut command = Command::new("kubectl");
         self.configure(&mut command, transport);
         command
     }
@@ -174,13 +173,6 @@ pub(crate) async fn finish(mut command: Command, stdin: &[u8]) -> Finished {
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         code: output.status.code().unwrap_or(-1),
     }
-}
-
-/// The kubectl on the path, if there is one.
-pub(crate) fn kubectl() -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|directory| directory.join("kubectl"))
-        .find(|path| path.is_file())
 }
 
 async fn answer(request: Request<Incoming>, runtime: Arc<Runtime>) -> Response<Body> {

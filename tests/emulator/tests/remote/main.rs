@@ -1,4 +1,5 @@
-//! exec, attach, cp, port-forward and logs, driven by the real kubectl where there is one.
+//! exec, attach, cp, port-forward and logs, driven by the real kubectl, which must be on the path (as
+//! must `script`, which makes terminals), and by clients of our own where kubectl is too polite.
 //!
 //! `front` is the little of an apiserver that kubectl asks for on the way to a pod.
 

@@ -36,6 +36,10 @@ const V4_BASE64: &str = "v4.base64.channel.k8s.io";
 const V1: &str = "channel.k8s.io";
 const V1_BASE64: &str = "base64.channel.k8s.io";
 
+/// How long a process takes to start, as one of a real runtime does. Clients need it: those on
+/// client-go listen before they have made their channels, and drop what comes too early.
+const START: Duration = Duration::from_millis(30);
+
 /// How long a client has to read the rest and close, once everything is sent.
 const FAREWELL: Duration = Duration::from_secs(60);
 
@@ -118,6 +122,7 @@ async fn session(
     runtime: &Weak<Runtime>,
 ) -> Result<(), Error> {
     let (mut output, mut input) = socket.split();
+    tokio::time::sleep(START).await;
     // Clients learn from a first, empty message that the session stands.
     let first = match (wanted.options.stdout, wanted.options.stderr) {
         (true, _) => STDOUT,

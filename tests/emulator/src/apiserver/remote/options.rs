@@ -4,6 +4,10 @@ use http::{HeaderMap, HeaderName, header};
 
 /// The query of an exec or attach request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a parameter of the query"
+)]
 pub(super) struct Options {
     pub(super) stdin: bool,
     pub(super) stdout: bool,

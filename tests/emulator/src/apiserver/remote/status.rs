@@ -14,7 +14,8 @@ pub(super) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     api_version: Option<&'static str>,
     metadata: Empty,
-    status: &'static str,
+    #[serde(rename = "status")]
+    outcome: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,12 +42,12 @@ struct Cause {
 }
 
 impl Status {
-    fn new(status: &'static str, message: String) -> Self {
+    fn new(outcome: &'static str, message: String) -> Self {
         Self {
             kind: None,
             api_version: None,
             metadata: Empty {},
-            status,
+            outcome,
             message,
             reason: None,
             details: None,
@@ -78,9 +79,10 @@ impl Status {
 
     /// A command that could not be run.
     pub(super) fn internal(message: String) -> Self {
+        let told = format!("Internal error occurred: {message}");
         let cause = Cause {
             reason: None,
-            message: message.clone(),
+            message,
         };
         Self {
             reason: Some("InternalError"),
@@ -88,7 +90,7 @@ impl Status {
                 causes: vec![cause],
             }),
             code: Some(500),
-            ..Self::new("Failure", format!("Internal error occurred: {message}"))
+            ..Self::new("Failure", told)
         }
     }
 

@@ -127,10 +127,9 @@ async fn session(
             wanted.ended(code?)
         }
     };
-    for output in [streams.stdout.take(), streams.stderr.take()] {
-        if let Some(output) = output {
-            output.finish().await?;
-        }
+    let unused = [streams.stdout.take(), streams.stderr.take()];
+    for output in unused.into_iter().flatten() {
+        output.finish().await?;
     }
     if let Some(mut error) = streams.error.take() {
         let bytes = if protocol == V4 {

@@ -32,12 +32,10 @@ pub(super) fn serve(
     let target = Target::new(pod, runtime);
     websocket(request, protocol, move |socket| async move {
         let (near, far) = tokio::io::duplex(BUFFER);
-        let (forwarded, carried) =
-            futures_util::join!(forward::session(near, target), carry(socket, far));
+        let ((), carried) = futures_util::join!(forward::session(near, target), carry(socket, far));
         if let Err(error) = carried {
             tracing::debug!(%error, "a client left its session");
         }
-        forwarded
     })
 }
 

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::chatter::Chatter;
 use super::filesystem::FileSystem;
-use super::log::{Chatter, Log};
+use super::log::Log;
 use super::shell;
 use super::{ContainerSpec, PodRef};
 

@@ -9,6 +9,9 @@ use tokio::sync::mpsc;
 /// The longest chunk that a pipe carries.
 const CHUNK: usize = 32 * 1024;
 
+/// A chunk of `/dev/zero`.
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
+
 /// How many chunks a pipe holds.
 const CHUNKS: usize = 8;
 
@@ -120,7 +123,7 @@ impl Reader {
                 Source::Nothing => return None,
                 Source::Zeros => {
                     tokio::task::yield_now().await;
-                    Bytes::from_static(&[0; CHUNK])
+                    Bytes::from_static(&ZEROS)
                 }
                 Source::Noise(state) => {
                     tokio::task::yield_now().await;
@@ -137,7 +140,7 @@ impl Reader {
             self.rest = match &mut self.source {
                 Source::Pipe(chunks) => chunks.blocking_recv()?,
                 Source::Nothing => return None,
-                Source::Zeros => Bytes::from_static(&[0; CHUNK]),
+                Source::Zeros => Bytes::from_static(&ZEROS),
                 Source::Noise(state) => noise(state),
             };
         }

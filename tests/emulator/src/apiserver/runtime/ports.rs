@@ -17,8 +17,8 @@ use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_util::sync::CancellationToken;
 
+use super::chatter;
 use super::container::Container;
-use super::log;
 use crate::http::{Body, BodyError, full};
 
 /// What a connection holds in each direction, bytes.
@@ -112,7 +112,7 @@ fn answer(request: Request<Incoming>, container: &Container) -> Response<Body> {
             .headers_mut()
             .insert(header::CONTENT_LENGTH, length.into());
     }
-    container.log.write(log::access(
+    container.log.write(chatter::access(
         "127.0.0.1",
         Timestamp::now(),
         &line,

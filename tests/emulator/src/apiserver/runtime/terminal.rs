@@ -11,13 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::sync::watch;
 
+use super::line::Line;
 use super::pipe::{Reader, Writer};
 
 /// How much input waits for a process that does not read.
 const TYPED_AHEAD: usize = 64 * 1024;
-
-/// The longest line that can be typed.
-const LINE: usize = 4096;
 
 /// What a terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +138,7 @@ async fn type_in(mut keys: Reader, echo: Writer, process: Writer, interrupts: &w
     loop {
         let next = waiting.front().cloned();
         tokio::select! {
-            typed = keys.chunk(LINE), if size < TYPED_AHEAD => {
+            typed = keys.chunk(usize::MAX), if size < TYPED_AHEAD => {
                 let Some(typed) = typed else {
                     break;
                 };
@@ -164,87 +162,11 @@ async fn type_in(mut keys: Reader, echo: Writer, process: Writer, interrupts: &w
             }
         }
     }
-    waiting.extend((!line.text.is_empty()).then(|| Bytes::from(line.text)));
+    waiting.extend(Some(line.rest()).filter(|rest| !rest.is_empty()));
     for line in waiting {
         if process.pass(line).await.is_err() {
             return;
         }
-    }
-}
-
-/// The line that is being typed.
-#[derive(Debug, Default)]
-struct Line {
-    text: Vec<u8>,
-}
-
-/// What a few keys have brought about.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Events {
-    echo: Vec<u8>,
-    /// Lines for the process; an empty one is an end of input.
-    lines: Vec<Bytes>,
-    interrupts: usize,
-}
-
-impl Line {
-    fn take(&mut self, keys: &[u8]) -> Events {
-        let mut events = Events::default();
-        for &key in keys {
-            match key {
-                0x03 => {
-                    self.text.clear();
-                    events.lines.clear();
-                    events.echo.extend_from_slice(b"^C");
-                    events.interrupts += 1;
-                }
-                0x04 => events.lines.push(std::mem::take(&mut self.text).into()),
-                b'\r' | b'\n' => {
-                    self.text.push(b'\n');
-                    events.echo.extend_from_slice(b"\r\n");
-                    events.lines.push(std::mem::take(&mut self.text).into());
-                }
-                0x7f | 0x08 => {
-                    if self.erase() {
-                        events.echo.extend_from_slice(b"\x08 \x08");
-                    }
-                }
-                0x15 => {
-                    while self.erase() {
-                        events.echo.extend_from_slice(b"\x08 \x08");
-                    }
-                }
-                0x17 => {
-                    while self.text.last() == Some(&b' ') && self.erase() {
-                        events.echo.extend_from_slice(b"\x08 \x08");
-                    }
-                    while self.text.last().is_some_and(|last| *last != b' ') && self.erase() {
-                        events.echo.extend_from_slice(b"\x08 \x08");
-                    }
-                }
-                key if self.text.len() + 1 < LINE => {
-                    self.text.push(key);
-                    match key {
-                        b'\t' | 0x20.. => events.echo.push(key),
-                        control => events.echo.extend_from_slice(&[b'^', control | 0x40]),
-                    }
-                }
-                _ => events.echo.push(0x07),
-            }
-        }
-        events
-    }
-
-    /// Takes the last character back, however many bytes it has.
-    fn erase(&mut self) -> bool {
-        let mut erased = false;
-        while let Some(byte) = self.text.pop() {
-            erased = true;
-            if byte & 0xc0 != 0x80 {
-                break;
-            }
-        }
-        erased
     }
 }
 
@@ -265,36 +187,6 @@ fn with_returns(bytes: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_edit_the_line() {
-        for (keys, line, echo) in [
-            (&b"ls\r"[..], &b"ls\n"[..], &b"ls\r\n"[..]),
-            (b"lx\x7fs\r", b"ls\n", b"lx\x08 \x08s\r\n"),
-            (b"ab\x15c\n", b"c\n", b"ab\x08 \x08\x08 \x08c\r\n"),
-            (b"a bc\x17d\r", b"a d\n", b"a bc\x08 \x08\x08 \x08d\r\n"),
-            ("ä\x7f!\r".as_bytes(), b"!\n", "ä\x08 \x08!\r\n".as_bytes()),
-        ] {
-            let events = Line::default().take(keys);
-            assert_eq!(events.lines, [Bytes::copy_from_slice(line)]);
-            assert_eq!(events.echo, echo);
-        }
-    }
-
-    #[test]
-    fn an_interrupt_drops_what_was_typed() {
-        let mut line = Line::default();
-        let events = line.take(b"one\rtw\x03three\r");
-        assert_eq!(events.interrupts, 1);
-        assert_eq!(events.lines, [Bytes::from_static(b"three\n")]);
-    }
-
-    #[test]
-    fn an_end_of_input_hands_on_what_is_there() {
-        let mut line = Line::default();
-        assert_eq!(line.take(b"ab\x04").lines, [Bytes::from_static(b"ab")]);
-        assert_eq!(line.take(b"\x04").lines, [Bytes::new()]);
-    }
 
     #[test]
     fn output_gets_carriage_returns() {

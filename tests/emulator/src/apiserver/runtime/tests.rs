@@ -143,7 +143,7 @@ async fn ports_answer_as_their_servers_do() {
     assert_eq!(back, "there and back");
 
     let mut sink = runtime.connect("uid", 9).unwrap();
-    sink.write_all(&[0; 100_000]).await.unwrap();
+    sink.write_all(&vec![0; 100_000]).await.unwrap();
     sink.shutdown().await.unwrap();
     let mut count = String::new();
     sink.read_to_string(&mut count).await.unwrap();

@@ -157,12 +157,12 @@ mod tests {
             &[("long", long.as_str())],
         ] {
             let block = deflater.block(headers).unwrap();
-            let inflated = inflater.headers(&block).unwrap();
+            let found = inflater.headers(&block).unwrap();
             let wanted: Vec<_> = headers
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect();
-            assert_eq!(inflated, Headers(wanted));
+            assert_eq!(found, Headers(wanted));
         }
     }
 

@@ -6,14 +6,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::frame::{self, Control, Head, ResetReason};
-use super::headers::{Deflater, Inflater};
+use super::frame::{Control, FrameError, Head, ResetReason};
+use super::headers::Inflater;
 use super::stream::{DATA, Opened, Order};
+use super::writer::write;
 
 /// The longest control frame, bytes.
 const CONTROL: u32 = 64 * 1024;
@@ -28,7 +29,7 @@ const PIECES: usize = 8;
 const ORDERS: usize = 8;
 
 /// How many streams may be open at once.
-const STREAMS: usize = 2000;
+const STREAMS: usize = 1000;
 
 /// How long the peer has to close its side once this one has gone away.
 const FAREWELL: Duration = Duration::from_secs(60);
@@ -154,7 +155,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     length,
                 } => {
                     if length > CONTROL {
-                        return Err(io::Error::other(frame::FrameError::TooLong));
+                        return Err(io::Error::other(FrameError::TooLong));
                     }
                     let mut payload = vec![0; usize::try_from(length).unwrap_or_default()];
                     self.input.read_exact(&mut payload).await?;
@@ -276,54 +277,4 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         while self.input.read(&mut buffer).await? > 0 {}
         Ok(())
     }
-}
-
-/// Writes frames until the session closes, control frames first.
-async fn write<W: AsyncWrite + Unpin>(
-    mut output: W,
-    mut controls: mpsc::Receiver<Order>,
-    mut orders: mpsc::Receiver<Order>,
-    closing: &CancellationToken,
-) -> io::Result<()> {
-    let mut deflater = Deflater::new();
-    let mut out = BytesMut::with_capacity(DATA * 2);
-    let mut last = 0;
-    loop {
-        let order = tokio::select! {
-            biased;
-            Some(order) = controls.recv() => order,
-            Some(order) = orders.recv() => order,
-            () = closing.cancelled() => break,
-        };
-        put(&mut out, order, &mut deflater, &mut last)?;
-        while out.len() < DATA {
-            let Ok(order) = controls.try_recv().or_else(|_| orders.try_recv()) else {
-                break;
-            };
-            put(&mut out, order, &mut deflater, &mut last)?;
-        }
-        output.write_all_buf(&mut out).await?;
-        output.flush().await?;
-    }
-    frame::put_go_away(&mut out, last);
-    output.write_all_buf(&mut out).await?;
-    output.shutdown().await
-}
-
-fn put(
-    out: &mut BytesMut,
-    order: Order,
-    deflater: &mut Deflater,
-    last: &mut u32,
-) -> io::Result<()> {
-    match order {
-        Order::Reply { stream } => {
-            *last = stream.max(*last);
-            frame::put_reply(out, stream, deflater).map_err(io::Error::other)?;
-        }
-        Order::Reset { stream, reason } => frame::put_reset(out, stream, reason),
-        Order::Ping { id } => frame::put_ping(out, id),
-        Order::Data { stream, data, fin } => frame::put_data(out, stream, &data, fin),
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@
 //! what kills the processes. Nothing is spawned but archive threads, which end with their pipes.
 
 mod arithmetic;
+mod builtin;
 mod commands;
 mod expand;
 mod interactive;
@@ -11,6 +12,7 @@ mod parse;
 mod run;
 mod streams;
 mod syntax;
+mod words;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! A recursive descent over characters, as the shell's grammar is not regular: quotes nest in
 //! substitutions and those in quotes.
 
-use super::syntax::{Command, List, Part, Pipeline, Redirect, Stage, Target, Text, When, Word};
+use super::syntax::{Command, List, Part, Pipeline, Redirect, Stage, Target, Text, When};
 
 /// How deep constructs may nest, so that no input exhausts the stack.
 const DEPTH: usize = 64;
@@ -35,19 +35,30 @@ const RESERVED: [&str; 11] = [
     "then", "elif", "else", "fi", "do", "done", "in", "}", "esac", "case", "function",
 ];
 
-struct Parser {
+pub(super) struct Parser {
     text: Vec<char>,
     at: usize,
     depth: usize,
 }
 
 impl Parser {
-    /// Commands up to one of the words `ends`, a `)` or the end of the text, none of them consumed.
-    fn list(&mut self, ends: &[&str]) -> Result<List, ParseError> {
+    /// Counts one construct deeper.
+    pub(super) fn deepen(&mut self) -> Result<(), ParseError> {
         self.depth += 1;
         if self.depth > DEPTH {
             return Err(ParseError::Unexpected("nesting".to_owned()));
         }
+        Ok(())
+    }
+
+    /// Counts it back.
+    pub(super) fn surface(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Commands up to one of the words `ends`, a `)` or the end of the text, none of them consumed.
+    pub(super) fn list(&mut self, ends: &[&str]) -> Result<List, ParseError> {
+        self.deepen()?;
         let mut list = List::default();
         let mut when = When::Always;
         loop {
@@ -56,7 +67,7 @@ impl Parser {
                 if when != When::Always {
                     return Err(self.unexpected());
                 }
-                self.depth -= 1;
+                self.surface();
                 return Ok(list);
             }
             list.0.push((when, self.pipeline()?));
@@ -65,9 +76,11 @@ impl Parser {
                 When::Succeeded
             } else if self.eat("||") {
                 When::Failed
-            } else if self.eat(";") || self.eat("\n") {
-                When::Always
-            } else if self.peek().is_none_or(|next| next == ')') || self.word_is(ends) {
+            } else if self.eat(";")
+                || self.eat("\n")
+                || self.peek().is_none_or(|next| next == ')')
+                || self.word_is(ends)
+            {
                 When::Always
             } else {
                 return Err(self.unexpected());
@@ -268,181 +281,8 @@ impl Parser {
         Ok(Some(Redirect { descriptor, target }))
     }
 
-    /// A word; without parts if there is none here.
-    fn word(&mut self) -> Result<Word, ParseError> {
-        let mut word = Word::default();
-        while let Some(next) = self.peek() {
-            match next {
-                ' ' | '\t' | '\n' | ';' | '|' | '&' | '<' | '>' | '(' | ')' => break,
-                '\'' => {
-                    self.at += 1;
-                    let text = self.until('\'')?;
-                    word.0.push(quoted(Text::Literal(text)));
-                }
-                '"' => {
-                    self.at += 1;
-                    self.double_quoted(&mut word)?;
-                }
-                '\\' => {
-                    self.at += 1;
-                    match self.take().ok_or(ParseError::Incomplete)? {
-                        '\n' => {}
-                        escaped => word.0.push(quoted(Text::Literal(escaped.to_string()))),
-                    }
-                }
-                '$' | '`' => {
-                    let text = self.substitution()?;
-                    word.0.push(Part {
-                        quoted: false,
-                        text,
-                    });
-                }
-                _ => {
-                    self.at += 1;
-                    push_literal(&mut word, next, false);
-                }
-            }
-        }
-        Ok(word)
-    }
-
-    fn double_quoted(&mut self, word: &mut Word) -> Result<(), ParseError> {
-        // Quotes around nothing still make a word.
-        word.0.push(quoted(Text::Literal(String::new())));
-        loop {
-            match self.peek().ok_or(ParseError::Incomplete)? {
-                '"' => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                '$' | '`' => {
-                    let text = self.substitution()?;
-                    word.0.push(quoted(text));
-                }
-                '\\' => {
-                    self.at += 1;
-                    match self.take().ok_or(ParseError::Incomplete)? {
-                        '\n' => {}
-                        escaped @ ('"' | '\\' | '$' | '`') => push_literal(word, escaped, true),
-                        other => {
-                            push_literal(word, '\\', true);
-                            push_literal(word, other, true);
-                        }
-                    }
-                }
-                next => {
-                    self.at += 1;
-                    push_literal(word, next, true);
-                }
-            }
-        }
-    }
-
-    /// What starts with `$` or a backquote.
-    fn substitution(&mut self) -> Result<Text, ParseError> {
-        self.depth += 1;
-        if self.depth > DEPTH {
-            return Err(ParseError::Unexpected("nesting".to_owned()));
-        }
-        let text = self.substituted()?;
-        self.depth -= 1;
-        Ok(text)
-    }
-
-    fn substituted(&mut self) -> Result<Text, ParseError> {
-        if self.eat("`") {
-            let inner = self.until('`')?;
-            return parse(&inner).map(Text::Output);
-        }
-        self.at += 1;
-        if self.eat("((") {
-            let mut word = Word::default();
-            let mut open = 0_usize;
-            loop {
-                match self.peek().ok_or(ParseError::Incomplete)? {
-                    '$' => {
-                        let text = self.substitution()?;
-                        word.0.push(quoted(text));
-                        continue;
-                    }
-                    '(' => open += 1,
-                    ')' if open == 0 => break,
-                    ')' => open -= 1,
-                    _ => {}
-                }
-                let next = self.take().ok_or(ParseError::Incomplete)?;
-                push_literal(&mut word, next, true);
-            }
-            self.expect("))")?;
-            return Ok(Text::Arithmetic(word));
-        }
-        if self.eat("(") {
-            let list = self.list(&[])?;
-            self.expect(")")?;
-            return Ok(Text::Output(list));
-        }
-        if self.eat("{") {
-            return self.braced();
-        }
-        let special = self
-            .peek()
-            .filter(|next| "?$#@*!0123456789".contains(*next));
-        let name = if let Some(special) = special {
-            self.at += 1;
-            special.to_string()
-        } else {
-            self.name()
-        };
-        if name.is_empty() {
-            return Ok(Text::Literal("$".to_owned()));
-        }
-        Ok(Text::Variable {
-            name,
-            default: None,
-            length: false,
-        })
-    }
-
-    fn braced(&mut self) -> Result<Text, ParseError> {
-        let length = self.looking_at("#") && !self.looking_at("#}") && self.eat("#");
-        let mut name = self.name();
-        if name.is_empty() {
-            name = self.take().ok_or(ParseError::Incomplete)?.to_string();
-        }
-        let default = if self.eat(":-") || self.eat("-") {
-            let mut word = Word::default();
-            loop {
-                match self.peek().ok_or(ParseError::Incomplete)? {
-                    '}' => break,
-                    '$' | '`' => {
-                        let text = self.substitution()?;
-                        word.0.push(quoted(text));
-                    }
-                    next => {
-                        self.at += 1;
-                        push_literal(&mut word, next, true);
-                    }
-                }
-            }
-            Some(word)
-        } else {
-            None
-        };
-        if !self.eat("}") {
-            return Err(match self.peek() {
-                None => ParseError::Incomplete,
-                Some(_) => ParseError::Unexpected("bad substitution".to_owned()),
-            });
-        }
-        Ok(Text::Variable {
-            name,
-            default,
-            length,
-        })
-    }
-
     /// Skips blanks, comments and joined lines; line ends too if `lines`.
-    fn blanks(&mut self, lines: bool) {
+    pub(super) fn blanks(&mut self, lines: bool) {
         loop {
             match self.peek() {
                 Some(' ' | '\t' | '\r') => self.at += 1,
@@ -458,7 +298,7 @@ impl Parser {
         }
     }
 
-    fn until(&mut self, end: char) -> Result<String, ParseError> {
+    pub(super) fn until(&mut self, end: char) -> Result<String, ParseError> {
         let length = self.text[self.at..]
             .iter()
             .position(|&next| next == end)
@@ -468,7 +308,7 @@ impl Parser {
         Ok(text)
     }
 
-    fn name(&mut self) -> String {
+    pub(super) fn name(&mut self) -> String {
         let start = self.at;
         while self.peek().is_some_and(|next| {
             next == '_' || next.is_ascii_alphabetic() || (self.at > start && next.is_ascii_digit())
@@ -478,23 +318,27 @@ impl Parser {
         self.text[start..self.at].iter().collect()
     }
 
-    fn peek(&self) -> Option<char> {
+    pub(super) fn peek(&self) -> Option<char> {
         self.text.get(self.at).copied()
     }
 
-    fn take(&mut self) -> Option<char> {
+    pub(super) fn skip(&mut self) {
+        self.at += 1;
+    }
+
+    pub(super) fn take(&mut self) -> Option<char> {
         let next = self.peek()?;
         self.at += 1;
         Some(next)
     }
 
-    fn looking_at(&self, text: &str) -> bool {
+    pub(super) fn looking_at(&self, text: &str) -> bool {
         text.chars()
             .enumerate()
             .all(|(offset, wanted)| self.text.get(self.at + offset) == Some(&wanted))
     }
 
-    fn eat(&mut self, text: &str) -> bool {
+    pub(super) fn eat(&mut self, text: &str) -> bool {
         let found = self.looking_at(text);
         if found {
             self.at += text.chars().count();
@@ -516,7 +360,7 @@ impl Parser {
         self.word_is(&[word]) && self.eat(word)
     }
 
-    fn expect(&mut self, text: &str) -> Result<(), ParseError> {
+    pub(super) fn expect(&mut self, text: &str) -> Result<(), ParseError> {
         if self.eat(text) {
             Ok(())
         } else {
@@ -551,26 +395,6 @@ impl Parser {
 
 /// The descriptor of `&>`: standard output and standard error together.
 pub(super) const BOTH: u8 = u8::MAX;
-
-fn quoted(text: Text) -> Part {
-    Part { quoted: true, text }
-}
-
-fn push_literal(word: &mut Word, next: char, quoted: bool) {
-    if let Some(Part {
-        quoted: before,
-        text: Text::Literal(text),
-    }) = word.0.last_mut()
-        && *before == quoted
-    {
-        text.push(next);
-        return;
-    }
-    word.0.push(Part {
-        quoted,
-        text: Text::Literal(next.to_string()),
-    });
-}
 
 #[cfg(test)]
 mod tests {

@@ -56,9 +56,21 @@ async fn script(script: &str) -> (String, String, u8) {
     run(&runtime(), &["sh", "-c", script], "").await
 }
 
+/// Runs scripts and compares what they write to standard output, and their exit codes.
+async fn check(scripts: &[(&str, &str, u8)]) {
+    for (text, output, code) in scripts {
+        let (stdout, stderr, status) = script(text).await;
+        assert_eq!(
+            (stdout.as_str(), status),
+            (*output, *code),
+            "{text}: {stderr}"
+        );
+    }
+}
+
 #[tokio::test]
-async fn scripts_write_and_exit_as_those_of_a_shell() {
-    for (text, output, code) in [
+async fn scripts_flow_as_in_a_shell() {
+    check(&[
         ("echo hello; echo world", "hello\nworld\n", 0),
         ("exit 3", "", 3),
         ("exit 259", "", 3),
@@ -66,6 +78,34 @@ async fn scripts_write_and_exit_as_those_of_a_shell() {
         ("true && false; echo $?", "1\n", 0),
         ("! true", "", 1),
         ("echo -n a; echo -e 'b\\tc'", "ab\tc\n", 0),
+        ("for i in 1 2 3; do echo $i; done | tail -n 1", "3\n", 0),
+        (
+            "i=0; while [ $i -lt 3 ]; do i=$((i+1)); done; echo $i",
+            "3\n",
+            0,
+        ),
+        ("while true; do echo once; break; done", "once\n", 0),
+        (
+            "for i in 1 2 3; do [ $i = 2 ] && continue; echo $i; done",
+            "1\n3\n",
+            0,
+        ),
+        (
+            "if false; then :; elif true; then echo elif; fi",
+            "elif\n",
+            0,
+        ),
+        ("ls /nowhere 2>&1 | grep -c 'No such'", "1\n", 0),
+        ("ls /nowhere 2> /dev/null; echo $?", "1\n", 0),
+        ("echo to-stderr 1>&2", "", 0),
+        ("set -e; false; echo unreached", "", 1),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn words_expand_as_in_a_shell() {
+    check(&[
         (
             "echo \"$GREETING\" $GREETING '$GREETING'",
             "hello there hello there $GREETING\n",
@@ -83,54 +123,35 @@ async fn scripts_write_and_exit_as_those_of_a_shell() {
             "14\n2\n",
             0,
         ),
-        ("for i in 1 2 3; do echo $i; done | tail -n 1", "3\n", 0),
-        (
-            "i=0; while [ $i -lt 3 ]; do i=$((i+1)); done; echo $i",
-            "3\n",
-            0,
-        ),
-        ("while true; do echo once; break; done", "once\n", 0),
-        (
-            "for i in 1 2 3; do [ $i = 2 ] && continue; echo $i; done",
-            "1\n3\n",
-            0,
-        ),
-        (
-            "if [ -d /tmp ]; then echo yes; else echo no; fi",
-            "yes\n",
-            0,
-        ),
-        (
-            "if false; then :; elif true; then echo elif; fi",
-            "elif\n",
-            0,
-        ),
-        ("(cd /tmp; pwd); pwd", "/tmp\n/\n", 0),
-        ("{ echo a; echo b; } | wc -l", "2\n", 0),
-        (
-            "echo one > /tmp/f; echo two >> /tmp/f; cat < /tmp/f",
-            "one\ntwo\n",
-            0,
-        ),
-        ("ls /nowhere 2>&1 | grep -c 'No such'", "1\n", 0),
-        ("ls /nowhere 2> /dev/null; echo $?", "1\n", 0),
-        ("echo to-stderr 1>&2", "", 0),
         ("echo a b c | { read x y; echo $y; }", "b c\n", 0),
-        (
-            "mkdir -p /tmp/a/b && touch /tmp/a/b/c /tmp/a/b/d && ls /tmp/a/b",
-            "c\nd\n",
-            0,
-        ),
         (
             "cd /tmp; touch x.log y.log z.txt; echo *.log; echo *.none",
             "x.log y.log\n*.none\n",
             0,
         ),
         (
-            "echo data > /tmp/m; mv /tmp/m /tmp/n; cp /tmp/n /tmp/o; cat /tmp/n /tmp/o; rm -rf /tmp/n; test -e /tmp/n",
-            "data\ndata\n",
-            1,
+            "export A=1; B=2; env | grep -c -e '^A=' ; sh -c 'echo $A-$B'",
+            "1\n1-\n",
+            0,
         ),
+        ("A=tmp sh -c 'echo $A'; echo \"[$A]\"", "tmp\n[]\n", 0),
+        ("sh -c 'echo $0 $1 $#' zero one", "zero one 1\n", 0),
+        ("echo # a comment\necho next", "\nnext\n", 0),
+        ("echo 'a\nb' \\\n  c", "a\nb c\n", 0),
+        ("eval 'echo eval'; x=$(false); echo $?", "eval\n1\n", 0),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn commands_pass_text_on() {
+    check(&[
+        (
+            "if [ -d /tmp ]; then echo yes; else echo no; fi",
+            "yes\n",
+            0,
+        ),
+        ("{ echo a; echo b; } | wc -l", "2\n", 0),
         (
             "seq 3 | head -n 2; seq 5 | tail -2; seq 1 2 5",
             "1\n2\n4\n5\n1\n3\n5\n",
@@ -160,31 +181,31 @@ async fn scripts_write_and_exit_as_those_of_a_shell() {
             "b:c\nABC\n",
             0,
         ),
-        ("echo one | tee /tmp/t | cat - /tmp/t", "one\none\n", 0),
-        (
-            "hostname; whoami; id -u; uname",
-            "web-0\nroot\n0\nLinux\n",
-            0,
-        ),
-        (
-            "cat /etc/hostname; printenv GREETING",
-            "web-0\nhello there\n",
-            0,
-        ),
-        (
-            "export A=1; B=2; env | grep -c -e '^A=' ; sh -c 'echo $A-$B'",
-            "1\n1-\n",
-            0,
-        ),
-        ("A=tmp sh -c 'echo $A'; echo \"[$A]\"", "tmp\n[]\n", 0),
-        ("sh -c 'echo $0 $1 $#' zero one", "zero one 1\n", 0),
-        ("set -e; false; echo unreached", "", 1),
-        ("echo # a comment\necho next", "\nnext\n", 0),
-        ("echo 'a\nb' \\\n  c", "a\nb c\n", 0),
-        ("which sh; which nothing", "/bin/sh\n", 1),
-        ("timeout 0.01 sleep 100; echo $?", "124\n", 0),
         ("echo 1 2 3 | xargs -n 1 echo n", "n 1\nn 2\nn 3\n", 0),
-        ("basename /a/b.txt .txt; dirname /a/b", "b\n/a\n", 0),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn commands_work_on_files() {
+    check(&[
+        ("(cd /tmp; pwd); pwd", "/tmp\n/\n", 0),
+        (
+            "echo one > /tmp/f; echo two >> /tmp/f; cat < /tmp/f",
+            "one\ntwo\n",
+            0,
+        ),
+        (
+            "mkdir -p /tmp/a/b && touch /tmp/a/b/c /tmp/a/b/d && ls /tmp/a/b",
+            "c\nd\n",
+            0,
+        ),
+        (
+            "echo data > /tmp/m; mv /tmp/m /tmp/n; cp /tmp/n /tmp/o; cat /tmp/n /tmp/o; rm -rf /tmp/n; test -e /tmp/n",
+            "data\ndata\n",
+            1,
+        ),
+        ("echo one | tee /tmp/t | cat - /tmp/t", "one\none\n", 0),
         (
             "ln -s /etc/hostname /tmp/l; cat /tmp/l; ls -l /tmp/l | cut -c1",
             "web-0\nl\n",
@@ -195,22 +216,35 @@ async fn scripts_write_and_exit_as_those_of_a_shell() {
             "ran it\n",
             0,
         ),
-        ("sleep 0; echo slept", "slept\n", 0),
-        ("find /etc -name 'host*'", "/etc/hostname\n/etc/hosts\n", 0),
-        ("eval 'echo eval'; x=$(false); echo $?", "eval\n1\n", 0),
         (
             "cd /tmp && tar cf a.tar --directory=/etc hostname && tar tf a.tar",
             "hostname\n",
             0,
         ),
-    ] {
-        let (stdout, stderr, status) = script(text).await;
-        assert_eq!(
-            (stdout.as_str(), status),
-            (output, code),
-            "{text}: {stderr}"
-        );
-    }
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn commands_tell_about_the_container() {
+    check(&[
+        (
+            "hostname; whoami; id -u; uname",
+            "web-0\nroot\n0\nLinux\n",
+            0,
+        ),
+        (
+            "cat /etc/hostname; printenv GREETING",
+            "web-0\nhello there\n",
+            0,
+        ),
+        ("which sh; which nothing", "/bin/sh\n", 1),
+        ("timeout 0.01 sleep 100; echo $?", "124\n", 0),
+        ("basename /a/b.txt .txt; dirname /a/b", "b\n/a\n", 0),
+        ("sleep 0; echo slept", "slept\n", 0),
+        ("find /etc -name 'host*'", "/etc/hostname\n/etc/hosts\n", 0),
+    ])
+    .await;
 }
 
 #[tokio::test]
@@ -379,7 +413,8 @@ impl Screen {
                 .unwrap_or_else(|| panic!("ended before {text:?}, shown: {:?}", self.shown));
             self.shown += &String::from_utf8_lossy(&chunk);
         }
-        self.shown = self.shown.split_once(text).unwrap().1.to_owned();
+        let end = self.shown.find(text).unwrap() + text.len();
+        self.shown.drain(..end);
     }
 }
 

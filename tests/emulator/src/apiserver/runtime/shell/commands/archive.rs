@@ -108,7 +108,7 @@ impl Request {
             if let Some(long) = letters.strip_prefix('-') {
                 match long.split_once('=') {
                     Some(("directory", directory)) => {
-                        request.directory = Some(directory.to_owned())
+                        request.directory = Some(directory.to_owned());
                     }
                     Some(("file", file)) => request.file = Some(file.to_owned()),
                     _ => {}
@@ -292,7 +292,6 @@ fn unpack(
                 .map_err(io::Error::other)?;
         }
     }
-    drop(archive);
     // What follows the end of the archive is padding that the sender must be able to write.
     while reader.blocking_chunk(usize::MAX).is_some() {}
     Ok(0)

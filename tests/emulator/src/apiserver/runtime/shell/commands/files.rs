@@ -66,7 +66,7 @@ impl Call<'_> {
     pub(super) async fn mktemp(&mut self) -> Ended {
         let (options, _) = self.options();
         let files = &self.shell.container.files;
-        let path = (0..)
+        let path = (0..=999_999)
             .map(|number| format!("/tmp/tmp.{number:06}"))
             .find(|path| !files.exists(path))
             .unwrap_or_default();

@@ -17,7 +17,13 @@ impl Call<'_> {
         let mut status = 0;
         for operand in operands {
             let path = self.shell.absolute(operand);
-            match files.metadata(&path) {
+            // A link is shown itself in a long list, and for what it leads to otherwise.
+            let metadata = if long {
+                files.link_metadata(&path)
+            } else {
+                files.metadata(&path)
+            };
+            match metadata {
                 Ok(metadata) if metadata.is_directory() && !options.contains('d') => {
                     directories.push((operand.to_owned(), path));
                 }
@@ -134,7 +140,8 @@ fn list(entries: &[(String, Metadata)], long: bool) -> String {
                 at.strftime("%b %e %H:%M")
             )
         })
-        .collect()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 fn size(metadata: &Metadata) -> u64 {

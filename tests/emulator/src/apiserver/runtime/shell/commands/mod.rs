@@ -1,10 +1,14 @@
 //! The commands of an image: what its `/bin` holds.
 
 mod archive;
+mod columns;
 mod data;
+mod extent;
 mod files;
 mod listing;
+mod lookup;
 mod nested;
+mod print;
 mod search;
 mod system;
 mod test;
@@ -14,182 +18,14 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 
-use super::streams::{Output, Streams, WriteError};
+use super::streams::{Streams, WriteError};
 use super::{Shell, interactive};
-use crate::apiserver::runtime::container::Container;
-use crate::apiserver::runtime::filesystem::FsError;
-use crate::apiserver::runtime::pipe::Reader;
+
+pub(crate) use lookup::{Found, Missing, find, names};
+pub(super) use lookup::{create, open};
 
 /// The longest line that commands take as one.
 pub(super) const LINE: usize = 1024 * 1024;
-
-/// How an executable name is to be run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// By the command of this name.
-    Command(&'static str),
-    /// By a shell that reads this text.
-    Script(String),
-}
-
-/// Why a name cannot be executed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// There is no such file.
-    NotFound,
-    /// There is, and its mode forbids to execute it.
-    NotExecutable,
-}
-
-impl Missing {
-    /// The complaint of `shell` about `name`.
-    pub(super) fn words(self, shell: &str, name: &str) -> String {
-        match (self, shell) {
-            (Self::NotFound, "bash") => format!("bash: {name}: command not found\n"),
-            (Self::NotFound, _) => format!("sh: {name}: not found\n"),
-            (Self::NotExecutable, _) => format!("{shell}: {name}: Permission denied\n"),
-        }
-    }
-
-    /// The status of a command that could not be run.
-    pub(super) fn status(self) -> u8 {
-        match self {
-            Self::NotFound => 127,
-            Self::NotExecutable => 126,
-        }
-    }
-}
-
-const NAMES: [&str; 63] = [
-    "[",
-    "ash",
-    "base64",
-    "basename",
-    "bash",
-    "cat",
-    "chmod",
-    "clear",
-    "cp",
-    "cut",
-    "date",
-    "dd",
-    "df",
-    "dirname",
-    "du",
-    "echo",
-    "egrep",
-    "env",
-    "expr",
-    "false",
-    "find",
-    "grep",
-    "head",
-    "hostname",
-    "id",
-    "kill",
-    "ln",
-    "ls",
-    "mkdir",
-    "mktemp",
-    "mv",
-    "nproc",
-    "printenv",
-    "printf",
-    "ps",
-    "pwd",
-    "realpath",
-    "rev",
-    "rm",
-    "rmdir",
-    "seq",
-    "sh",
-    "sha256sum",
-    "sleep",
-    "sort",
-    "stat",
-    "stty",
-    "tail",
-    "tar",
-    "tee",
-    "test",
-    "timeout",
-    "touch",
-    "tr",
-    "true",
-    "tty",
-    "uname",
-    "uniq",
-    "wc",
-    "which",
-    "whoami",
-    "xargs",
-    "yes",
-];
-
-/// The names of all commands.
-pub(crate) fn names() -> &'static [&'static str] {
-    &NAMES
-}
-
-/// Finds what executes `name`, whose absolute path, if it is one, is `path`.
-pub(crate) fn find(container: &Container, path: &str, name: &str) -> Result<Found, Missing> {
-    let known = |name: &str| NAMES.iter().find(|known| **known == name).copied();
-    if !name.contains('/') {
-        return known(name)
-            .filter(|_| container.has_tools())
-            .map(Found::Command)
-            .ok_or(Missing::NotFound);
-    }
-    let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
-    let standard = matches!(
-        directory,
-        "/bin" | "/sbin" | "/usr/bin" | "/usr/sbin" | "/usr/local/bin"
-    );
-    if let (true, true, Some(command)) = (standard, container.has_tools(), known(file)) {
-        return Ok(Found::Command(command));
-    }
-    let metadata = container
-        .files
-        .metadata(path)
-        .map_err(|_| Missing::NotFound)?;
-    if metadata.is_directory() || metadata.mode & 0o111 == 0 {
-        return Err(Missing::NotExecutable);
-    }
-    let text = container.files.read(path).map_err(|_| Missing::NotFound)?;
-    Ok(Found::Script(String::from_utf8_lossy(&text).into_owned()))
-}
-
-/// Opens `path` for reading.
-pub(super) fn open(shell: &Shell, path: &str) -> Result<Reader, FsError> {
-    let path = shell.absolute(path);
-    match path.as_str() {
-        "/dev/zero" => Ok(Reader::zeros()),
-        "/dev/random" | "/dev/urandom" => Ok(Reader::noise()),
-        path => shell.container.files.read(path).map(Reader::of),
-    }
-}
-
-/// Opens `path` for writing.
-pub(super) fn create(
-    shell: &Shell,
-    path: &str,
-    truncate: bool,
-    streams: &Streams,
-) -> Result<Output, FsError> {
-    let path = shell.absolute(path);
-    match path.as_str() {
-        "/dev/null" | "/dev/zero" => Ok(Output::Null),
-        "/dev/stdout" | "/dev/tty" => Ok(streams.stdout.clone()),
-        "/dev/stderr" => Ok(streams.stderr.clone()),
-        _ => {
-            shell.container.files.create(&path, truncate)?;
-            Ok(Output::File {
-                files: shell.container.files.clone(),
-                path,
-            })
-        }
-    }
-}
 
 /// What a command ends with: its status, unless it could not write.
 type Ended = Result<u8, WriteError>;

@@ -28,10 +28,11 @@ impl Call<'_> {
             }
             arguments = rest;
         }
-        let listed: String = shell
+        let listed = shell
             .exported()
             .map(|(name, value)| format!("{name}={value}\n"))
-            .collect();
+            .collect::<Vec<_>>()
+            .concat();
         self.print(listed).await?;
         Ok(0)
     }

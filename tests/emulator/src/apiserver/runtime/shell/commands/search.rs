@@ -46,14 +46,17 @@ impl Call<'_> {
                 if options.contains('c') {
                     continue;
                 }
-                let mut shown = String::new();
-                if named {
-                    shown = format!("{name}:");
-                }
-                if options.contains('n') {
-                    shown += &format!("{number}:");
-                }
-                self.print(shown + text + "\n").await?;
+                let name = if named {
+                    format!("{name}:")
+                } else {
+                    String::new()
+                };
+                let number = if options.contains('n') {
+                    format!("{number}:")
+                } else {
+                    String::new()
+                };
+                self.print(name + &number + text + "\n").await?;
             }
             if options.contains('c') {
                 let name = if named {

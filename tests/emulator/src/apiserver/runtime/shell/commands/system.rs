@@ -12,13 +12,11 @@ impl Call<'_> {
         let text = match self.name {
             "sleep" => return self.sleep(&operands).await,
             "stty" => return self.stty(&operands).await,
-            "tty" => match self.shell.terminal {
-                Some(_) => "/dev/pts/0\n".to_owned(),
-                None => {
-                    self.print("not a tty\n").await?;
-                    return Ok(1);
-                }
-            },
+            "tty" if self.shell.terminal.is_some() => "/dev/pts/0\n".to_owned(),
+            "tty" => {
+                self.print("not a tty\n").await?;
+                return Ok(1);
+            }
             "clear" => "\u{1b}[H\u{1b}[J".to_owned(),
             "pwd" => format!("{}\n", self.shell.directory),
             "date" => date(

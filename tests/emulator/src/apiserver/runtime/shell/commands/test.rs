@@ -41,9 +41,8 @@ impl Call<'_> {
         Ok(match arguments {
             [] => false,
             ["!", rest @ ..] => !self.holds(rest)?,
-            [text] => !text.is_empty(),
+            [text] | ["-n", text] => !text.is_empty(),
             ["-z", text] => text.is_empty(),
-            ["-n", text] => !text.is_empty(),
             ["-t", _] => self.shell.terminal.is_some(),
             [
                 operator @ ("-e" | "-f" | "-d" | "-s" | "-r" | "-w" | "-x" | "-L" | "-h"),

@@ -3,18 +3,18 @@
 //! Paths given to it are absolute; `.` and `..` are resolved by name before symbolic links are
 //! followed. The whole file system holds a bounded number of bytes, beyond which writes fail as on a full disk.
 
-use std::collections::BTreeMap;
+mod tree;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use tree::{Content, Node, Tree, components};
+
 /// How many bytes all files of a container may hold.
 const CAPACITY: u64 = 512 * 1024 * 1024;
-
-/// How many symbolic links are followed on the way to a file.
-const LINKS: usize = 16;
 
 /// Why an operation on a file failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,61 +83,6 @@ impl Metadata {
     }
 }
 
-#[derive(Debug)]
-struct Node {
-    content: Content,
-    mode: u32,
-    modified: SystemTime,
-}
-
-#[derive(Debug)]
-enum Content {
-    File(Arc<Vec<u8>>),
-    Directory(BTreeMap<String, Node>),
-    Link(String),
-}
-
-impl Node {
-    fn new(content: Content, mode: u32) -> Self {
-        Self {
-            content,
-            mode,
-            modified: SystemTime::now(),
-        }
-    }
-
-    fn directory(mode: u32) -> Self {
-        Self::new(Content::Directory(BTreeMap::new()), mode)
-    }
-
-    fn metadata(&self) -> Metadata {
-        let kind = match &self.content {
-            Content::File(data) => Kind::File(data.len() as u64),
-            Content::Directory(_) => Kind::Directory,
-            Content::Link(target) => Kind::Link(target.clone()),
-        };
-        Metadata {
-            kind,
-            mode: self.mode,
-            modified: self.modified,
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        match &self.content {
-            Content::File(data) => data.len() as u64,
-            Content::Directory(entries) => entries.values().map(Node::bytes).sum(),
-            Content::Link(_) => 0,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Tree {
-    root: Node,
-    used: u64,
-}
-
 /// The files of one container.
 #[derive(Debug)]
 pub(crate) struct FileSystem {
@@ -148,10 +93,7 @@ impl FileSystem {
     /// An empty file system.
     pub(crate) fn new() -> Self {
         Self {
-            tree: Mutex::new(Tree {
-                root: Node::directory(0o755),
-                used: 0,
-            }),
+            tree: Mutex::new(Tree::new()),
         }
     }
 
@@ -346,81 +288,6 @@ impl FileSystem {
     }
 }
 
-impl Tree {
-    /// The names that lead to `path`, links followed (the last one only if `last`).
-    fn follow(&self, path: &str, last: bool) -> Result<Vec<String>, FsError> {
-        let mut names = components(path);
-        'again: for _ in 0..LINKS {
-            let mut node = &self.root;
-            for depth in 0..names.len() {
-                let Content::Directory(entries) = &node.content else {
-                    return Err(FsError::NotADirectory);
-                };
-                let Some(next) = entries.get(&names[depth]) else {
-                    return Ok(names);
-                };
-                let follows = last || depth + 1 < names.len();
-                if let (Content::Link(target), true) = (&next.content, follows) {
-                    let above = format!("/{}", names[..depth].join("/"));
-                    let rest = names[depth + 1..].join("/");
-                    names = components(&join(&join(&above, target), &rest));
-                    continue 'again;
-                }
-                node = next;
-            }
-            return Ok(names);
-        }
-        Err(FsError::Loop)
-    }
-
-    fn node(&self, path: &[String]) -> Result<&Node, FsError> {
-        let mut node = &self.root;
-        for name in path {
-            node = match &node.content {
-                Content::Directory(entries) => entries.get(name).ok_or(FsError::NotFound)?,
-                Content::File(_) | Content::Link(_) => return Err(FsError::NotADirectory),
-            };
-        }
-        Ok(node)
-    }
-
-    fn node_mut(&mut self, path: &[String]) -> Result<&mut Node, FsError> {
-        let mut node = &mut self.root;
-        for name in path {
-            node = match &mut node.content {
-                Content::Directory(entries) => entries.get_mut(name).ok_or(FsError::NotFound)?,
-                Content::File(_) | Content::Link(_) => return Err(FsError::NotADirectory),
-            };
-        }
-        Ok(node)
-    }
-
-    fn insert(&mut self, path: &[String], node: Node) -> Result<(), FsError> {
-        let (name, above) = path.split_last().ok_or(FsError::Exists)?;
-        let bytes = node.bytes();
-        let above = self.node_mut(above)?;
-        let Content::Directory(entries) = &mut above.content else {
-            return Err(FsError::NotADirectory);
-        };
-        entries.insert(name.clone(), node);
-        above.modified = SystemTime::now();
-        self.used += bytes;
-        Ok(())
-    }
-
-    fn take(&mut self, path: &[String]) -> Result<Node, FsError> {
-        let (name, above) = path.split_last().ok_or(FsError::Busy)?;
-        let above = self.node_mut(above)?;
-        let Content::Directory(entries) = &mut above.content else {
-            return Err(FsError::NotADirectory);
-        };
-        let node = entries.remove(name).ok_or(FsError::NotFound)?;
-        above.modified = SystemTime::now();
-        self.used -= node.bytes();
-        Ok(node)
-    }
-}
-
 /// `path` seen from `directory`, as an absolute path without `.`, `..` and doubled slashes.
 pub(crate) fn join(directory: &str, path: &str) -> String {
     let names = if path.starts_with('/') {
@@ -429,20 +296,6 @@ pub(crate) fn join(directory: &str, path: &str) -> String {
         components(&format!("{directory}/{path}"))
     };
     format!("/{}", names.join("/"))
-}
-
-fn components(path: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for name in path.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => {
-                names.pop();
-            }
-            name => names.push(name.to_owned()),
-        }
-    }
-    names
 }
 
 struct Shared(Arc<Vec<u8>>);
