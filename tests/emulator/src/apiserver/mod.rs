@@ -44,7 +44,7 @@ use tokio_util::task::TaskTracker;
 
 pub use seen::{ApiSeen, SeenRequest};
 
-use crate::serve::Service;
+use crate::serve::{Connection, Http2, Service};
 use crate::shape::Shaper;
 use crate::tls::{Authority, loopback_names};
 use auth::Tokens;
@@ -54,6 +54,14 @@ use store::{Key, Store};
 
 /// How long the token of the demo's service account lives, in seconds.
 const ACCOUNT_TOKEN_SECONDS: i64 = 365 * 24 * 3600;
+
+/// As a real apiserver has it, but for the window of a connection: that is far larger than a
+/// stream's here, so that no upload holds up the other requests.
+const HTTP2: Http2 = Http2 {
+    stream_window: Some(1 << 20),
+    connection_window: Some(64 << 20),
+    max_streams: Some(250),
+};
 
 /// How an apiserver is set up.
 #[derive(Debug, Clone, Copy, Default)]
@@ -115,10 +123,12 @@ impl ApiServer {
             .address
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let answering = server.clone();
-        let service = Service::start(address, tls, Shaper::default(), move |request| {
-            handlers::answer(answering.clone(), request)
-        })
-        .await?;
+        let new_handler = move |_: &Connection| {
+            let server = answering.clone();
+            move |request| handlers::answer(server.clone(), request)
+        };
+        let service =
+            Service::start_each(address, tls, Shaper::default(), HTTP2, new_handler).await?;
         Ok(Self {
             authority,
             service,

@@ -22,7 +22,7 @@ use super::{convert, table, value};
 use crate::http::{Body, BodyError};
 
 /// A watch that asks for bookmarks gets one at least this often.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 
 /// Changes taken from the log at once.
 const BATCH: usize = 256;

@@ -195,18 +195,30 @@ impl Call {
             .map_or("application/json", str::trim)
     }
 
-    /// Reads a body of JSON, YAML or protobuf.
+    /// Reads an object from a body of JSON, YAML or protobuf.
     fn object(&self, body: &[u8]) -> Result<Value> {
-        match self.media_type() {
-            "application/json" | "" | "*/*" => serde_json::from_slice(body)
-                .map_err(|error| Status::bad_request(format!("error decoding the body: {error}"))),
-            "application/yaml" | "application/apply-patch+yaml" => yaml(body),
-            "application/vnd.kubernetes.protobuf" => protobuf::read(body)
-                .map_err(|why| Status::bad_request(format!("error decoding the body: {why}"))),
-            other => Err(Status::unsupported_media_type(
-                other,
-                "application/json, application/yaml, application/vnd.kubernetes.protobuf",
-            )),
+        let undecoded = |why: &dyn std::fmt::Display| {
+            Status::bad_request(format!("error decoding the body: {why}"))
+        };
+        let object = match self.media_type() {
+            "application/json" | "" | "*/*" => {
+                serde_json::from_slice(body).map_err(|error| undecoded(&error))?
+            }
+            "application/yaml" | "application/apply-patch+yaml" => yaml(body)?,
+            "application/vnd.kubernetes.protobuf" => {
+                protobuf::read(body).map_err(|why| undecoded(&why))?
+            }
+            other => {
+                return Err(Status::unsupported_media_type(
+                    other,
+                    "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+                ));
+            }
+        };
+        if Value::is_object(&object) {
+            Ok(object)
+        } else {
+            Err(Status::bad_request("the body is no object"))
         }
     }
 

@@ -21,7 +21,7 @@ use super::Call;
 use crate::http::{Body, json as json_answer};
 
 /// How long a watch lasts that does not say.
-const WATCH_LASTS: Duration = Duration::from_secs(45 * 60);
+const WATCH_LASTS: Duration = Duration::from_mins(45);
 
 /// Answers a reading request.
 pub(super) fn answer(server: &Server, call: &Call) -> Result<Response<Body>> {

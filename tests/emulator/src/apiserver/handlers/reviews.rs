@@ -117,7 +117,7 @@ pub(super) fn token(server: &Server, call: &Call, body: &[u8]) -> Result<Respons
         "namespace": value::namespace(&account),
         "creationTimestamp": clock::stamp(now),
     });
-    request["spec"]["expirationSeconds"] = json!(seconds);
+    value::set(&mut request, &["spec", "expirationSeconds"], seconds);
     request["status"] = json!({
         "token": server.tokens.issue(&account, &audiences, now.as_second(), seconds),
         "expirationTimestamp": clock::stamp(ends),

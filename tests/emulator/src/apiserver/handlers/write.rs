@@ -95,8 +95,11 @@ fn apply(server: &Server, call: &Call, body: &[u8]) -> Result<Response<Body>> {
     }
     let mut config = read_object(call, body)?;
     set(&mut config, &["metadata", "name"], target.name.clone());
-    let unknown = validate::decode(resource.schema, &config).unknown;
-    if let Some(field) = unknown.first() {
+    let decoding = validate::decode(resource.schema, &config);
+    if let Some(why) = decoding.mistyped {
+        return Err(Status::bad_request(why));
+    }
+    if let Some(field) = decoding.unknown.first() {
         return Err(Status::bad_request(format!(
             "failed to create typed patch object ({}/{}; {}, Kind={}): .{field}: field not declared in schema",
             target.namespace,
@@ -157,9 +160,6 @@ fn note(call: &Call, before: Option<&Value>, after: &mut Value, time: &str) {
 fn read_object(call: &Call, body: &[u8]) -> Result<Value> {
     let resource = call.target.resource;
     let mut object = call.object(body)?;
-    if !object.is_object() {
-        return Err(Status::bad_request("the body is no object"));
-    }
     let (kind, version) = (
         value::text(&object, "/kind"),
         value::text(&object, "/apiVersion"),

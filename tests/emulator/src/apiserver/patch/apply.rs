@@ -274,7 +274,9 @@ mod tests {
     #[test]
     fn an_element_that_is_no_longer_applied_goes_whole() {
         let mut two = config("a", None);
-        two["spec"]["template"]["spec"]["containers"][1] = json!({ "name": "b", "image": "b" });
+        let second = json!({ "name": "b", "image": "b" });
+        let containers = two.pointer_mut("/spec/template/spec/containers").unwrap();
+        containers.as_array_mut().unwrap().push(second);
         let first = apply(DEPLOYMENT, None, &two, writer("one"), false).unwrap();
         let one = config("a", None);
         let second = apply(DEPLOYMENT, Some(&first), &one, writer("one"), false).unwrap();
