@@ -1,11 +1,12 @@
 //! Running the command after `--`: its kubeconfig, its signals, its exit code.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use rustix::termios::tcgetpgrp;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::process::{Child, Command};
 
@@ -63,9 +64,6 @@ pub async fn run(
         .map_err(|error| {
             Error::new(Code::Command, format!("cannot run {}", program.display())).caused_by(&error)
         })?;
-    // On a terminal, Ctrl+C goes to the whole foreground group: the child has it already.
-    let terminal = std::io::stdin().is_terminal();
-    let mut interrupts = 0;
     loop {
         tokio::select! {
             ended = child.wait() => {
@@ -75,13 +73,9 @@ pub async fn run(
             }
             ending = signals.next() => {
                 let signal = match ending {
-                    Ending::Interrupt => {
-                        interrupts += 1;
-                        if terminal && interrupts == 1 {
-                            continue;
-                        }
-                        Signal::INT
-                    }
+                    // A terminal sends Ctrl+C to its whole foreground group: the child has it already.
+                    Ending::Interrupt if is_foreground() => continue,
+                    Ending::Interrupt => Signal::INT,
                     Ending::Terminate => Signal::TERM,
                     Ending::Hangup => Signal::HUP,
                 };
@@ -89,6 +83,14 @@ pub async fn run(
             }
         }
     }
+}
+
+/// Whether this process, and so the child, is what the terminal's keys speak to.
+fn is_foreground() -> bool {
+    std::fs::File::open("/dev/tty")
+        .ok()
+        .and_then(|terminal| tcgetpgrp(terminal).ok())
+        .is_some_and(|foreground| foreground == getpgrp())
 }
 
 fn pass_on(child: &Child, signal: Signal) {

@@ -7,7 +7,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 use crate::secret::Secret;
 
@@ -44,8 +46,7 @@ pub struct Cli {
         env = "ARCPROXY_IDS",
         value_name = "ID",
         num_args = 1..,
-        value_delimiter = ' ',
-        conflicts_with_all = ["name", "resource_group"]
+        value_delimiter = ' '
     )]
     pub ids: Vec<String>,
 
@@ -59,8 +60,7 @@ pub struct Cli {
         long,
         env = "ARCPROXY_TOKEN",
         hide_env_values = true,
-        value_name = "TOKEN",
-        conflicts_with = "token_file"
+        value_name = "TOKEN"
     )]
     pub token: Option<Secret>,
 
@@ -129,6 +129,71 @@ pub struct Cli {
     pub command: Vec<OsString>,
 }
 
+/// Flags that exclude each other. Where the command line has one side, it wins over the
+/// environment's other side.
+const EXCLUSIVE: [(&[&str], &[&str]); 3] = [
+    (&["ids"], &["name", "resource_group"]),
+    (&["token"], &["token_file"]),
+    (&["command"], &["file"]),
+];
+
+impl Cli {
+    /// Reads `arguments` (the program's own name first) and the environment.
+    ///
+    /// # Errors
+    /// clap's, with its own words for help, version and what makes no sense.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        for (one, other) in EXCLUSIVE {
+            let given = |side: &[&str], by: ValueSource| {
+                side.iter()
+                    .any(|name| matches.value_source(name) == Some(by))
+            };
+            let (line, environment) = (ValueSource::CommandLine, ValueSource::EnvVariable);
+            match (given(one, line), given(other, line)) {
+                (true, true) => return Err(exclusive(&mut command, one, other)),
+                (true, false) => cli.forget(other),
+                (false, true) => cli.forget(one),
+                (false, false) if given(one, environment) && given(other, environment) => {
+                    return Err(exclusive(&mut command, one, other));
+                }
+                (false, false) => {}
+            }
+        }
+        Ok(cli)
+    }
+
+    fn forget(&mut self, names: &[&str]) {
+        for name in names {
+            match *name {
+                "ids" => self.ids.clear(),
+                "name" => self.name = None,
+                "resource_group" => self.resource_group = None,
+                "token" => self.token = None,
+                "token_file" => self.token_file = None,
+                "file" => self.file = None,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn exclusive(command: &mut clap::Command, one: &[&str], other: &[&str]) -> clap::Error {
+    let flag = |name: &&str| match *name {
+        "command" => "a command".to_owned(),
+        name => format!("--{}", name.replace('_', "-")),
+    };
+    let other: Vec<_> = other.iter().map(flag).collect();
+    let text = format!(
+        "{} cannot be used together with {}",
+        flag(&one[0]),
+        other.join(" and ")
+    );
+    command.error(ErrorKind::ArgumentConflict, text)
+}
+
 /// Lines for people, or JSON for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -140,12 +205,26 @@ pub enum Format {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_that_exclude_each_other_are_told() {
+        let read = |arguments: &[&str]| {
+            Cli::read(["arcproxy"].iter().chain(arguments).map(OsString::from))
+        };
+        for arguments in [
+            &["--ids", "x", "-n", "y"][..],
+            &["--token", "x", "--token-file", "y"],
+            &["-f", "x", "--", "true"],
+        ] {
+            let error = read(arguments).expect_err("a conflict");
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{error}");
+        }
+        assert!(read(&["-n", "a", "-g", "b", "-f", "x"]).is_ok());
     }
 }

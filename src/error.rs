@@ -175,7 +175,7 @@ impl Code {
             }
             Self::SignInRefused => "check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
             Self::SignInUnreachable => {
-                "check that this machine may reach the sign-in host on port 443, through HTTPS_PROXY if there is one"
+                "check that this machine may reach the sign-in host on port 443"
             }
             Self::SubscriptionNotFound => {
                 "run `az account list -o table` to see the subscriptions you can use"
@@ -189,7 +189,7 @@ impl Code {
             }
             Self::Throttled => "wait a few minutes and try again",
             Self::ArmUnreachable => {
-                "check that this machine may reach Azure Resource Manager on port 443, through HTTPS_PROXY if there is one"
+                "check that this machine may reach Azure Resource Manager on port 443"
             }
             Self::ArmAnswer => "run again with --debug and report the answer",
             Self::ClusterOffline => {
@@ -199,7 +199,7 @@ impl Code {
                 "cluster connect may be disabled; with access to the cluster, enable it: `az connectedk8s enable-features --features cluster-connect -n NAME -g GROUP`"
             }
             Self::RelayUnreachable => {
-                "check that this machine may reach *.servicebus.windows.net on port 443 with WebSockets, through HTTPS_PROXY if there is one"
+                "check that this machine may reach the relay (*.servicebus.windows.net in Azure) on port 443 with WebSockets"
             }
             Self::RelayRefused => {
                 "wait a minute and try again; run with --debug for the relay's tracking id"
@@ -283,6 +283,15 @@ impl Error {
     pub fn hinted(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Replaces the hint where there is a more exact one.
+    #[must_use]
+    pub fn maybe_hinted(self, hint: Option<&str>) -> Self {
+        match hint {
+            Some(hint) => self.hinted(hint),
+            None => self,
+        }
     }
 
     /// The kind of failure.

@@ -36,8 +36,6 @@ pub mod tunnel;
 
 use std::ffi::OsString;
 
-use clap::Parser as _;
-
 use crate::cli::Cli;
 use crate::error::{Code, Error};
 use crate::printer::{Printer, Stdout};
@@ -45,7 +43,7 @@ use crate::settings::{Environment, Settings, Target, Telling};
 
 /// Runs the program with `arguments` (its own name first) and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::read(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             printer::clap(&error);

@@ -45,12 +45,13 @@ impl Drain {
     }
 }
 
-/// The signals that ask the program to end.
+/// The signals that ask the program to end. One that was ignored from the start (`nohup` ignores
+/// SIGHUP) stays ignored.
 #[derive(Debug)]
 pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hangup: Option<Signal>,
 }
 
 /// Which signal came.
@@ -81,21 +82,47 @@ impl Signals {
     /// # Errors
     /// The system refuses.
     pub fn listen() -> std::io::Result<Self> {
+        let ignored = ignored();
+        let listen = |kind: SignalKind| {
+            let bit = 1_u64 << (kind.as_raw_value() - 1);
+            (ignored & bit == 0).then(|| signal(kind)).transpose()
+        };
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
         })
     }
 
     /// Waits for the next one. Cancel safe.
     pub async fn next(&mut self) -> Ending {
         tokio::select! {
-            _ = self.interrupt.recv() => Ending::Interrupt,
-            _ = self.terminate.recv() => Ending::Terminate,
-            _ = self.hangup.recv() => Ending::Hangup,
+            () = next(&mut self.interrupt) => Ending::Interrupt,
+            () = next(&mut self.terminate) => Ending::Terminate,
+            () = next(&mut self.hangup) => Ending::Hangup,
         }
     }
+}
+
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that this process was started with ignored, a bit each; none where the system does
+/// not tell.
+fn ignored() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let mask = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigIgn:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        })
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -179,6 +179,7 @@ impl Arm {
             let answer = self.https.send(request).await.map_err(|error| {
                 Error::new(Code::ArmUnreachable, "cannot reach Azure Resource Manager")
                     .caused_by(&error)
+                    .maybe_hinted(error.hint())
             })?;
             let id = answer
                 .headers

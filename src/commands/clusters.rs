@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderValue;
 use tokio::task::spawn_blocking;
 
 use super::upstream::Cluster;
@@ -103,7 +104,7 @@ async fn open_one(
     azure: &Azure,
     settings: &Settings,
     id: ClusterId,
-    identity: Result<Identity, Error>,
+    identity: Identity,
     printer: Printer,
 ) -> Result<Arc<Cluster>, Error> {
     let started = Instant::now();
@@ -112,7 +113,7 @@ async fn open_one(
         settings.cloud.clone(),
         azure.arm.clone(),
         azure.clock.clone(),
-        identity?,
+        identity,
     );
     let (read, session) = tokio::join!(azure.arm.cluster(&id), session);
     // What is merely worth knowing may be missing: the right to it is another one.
@@ -215,7 +216,7 @@ impl Error {
 /// What identities are made of.
 enum Identities {
     Aad(Arc<PopKey>),
-    Token(TokenSource),
+    Token(TokenSource, HeaderValue),
 }
 
 impl Identities {
@@ -232,27 +233,32 @@ impl Identities {
                 .map_err(|error| {
                     Error::new(Code::Unexpected, "cannot make a key").caused_by(&error)
                 }),
-            Mode::Token(source) => Ok(Self::Token(source.clone())),
+            Mode::Token(source) => Ok(Self::Token(source.clone(), source.header().await?)),
             Mode::TokenOnStdin => {
-                let token = spawn_blocking(stdin).await.map_err(gone)?;
-                token
-                    .map(|token| Self::Token(TokenSource::Given(token)))
+                let token = spawn_blocking(stdin)
+                    .await
+                    .map_err(gone)?
                     .map_err(|error| {
                         Error::new(Code::Usage, "cannot read the token from stdin")
                             .caused_by(&error)
-                    })
+                    })?;
+                let source = TokenSource::Given(token);
+                let header = source.header().await?;
+                Ok(Self::Token(source, header))
             }
         }
     }
 
-    fn identity(&self, azure: &Azure, settings: &Settings) -> Result<Identity, Error> {
+    fn identity(&self, azure: &Azure, settings: &Settings) -> Identity {
         match self {
-            Self::Aad(key) => Ok(Identity::aad(
+            Self::Aad(key) => Identity::aad(
                 azure.sign_in.clone(),
                 settings.cloud.server_app_scope(),
                 key.clone(),
-            )),
-            Self::Token(source) => Identity::service_account(source.clone()),
+            ),
+            Self::Token(source, header) => {
+                Identity::service_account(source.clone(), header.clone())
+            }
         }
     }
 }

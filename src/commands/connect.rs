@@ -221,29 +221,47 @@ impl Started {
     /// The context, user and server of a cluster.
     fn names(&self, index: usize) -> (String, String, String) {
         let id = self.clusters[index].session.id();
-        let user = kubeconfig::user_name(&id.resource_group, &id.name);
+        // A context of another name is another way to the cluster, with a token of its own.
+        let mut user = kubeconfig::user_name(&id.resource_group, &id.name);
+        if self.contexts[index] != id.name {
+            user = format!("{user}_{}", self.contexts[index]);
+        }
         let server = format!("https://127.0.0.1:{}/proxies/{}", self.port, id.hash());
         (self.contexts[index].clone(), user, server)
     }
 }
 
-/// A name for each cluster's context: its own, with the group behind it where two share one.
+/// A name for each cluster's context: its own, with as much of its id behind it as tells it from
+/// the others of this run.
 fn contexts(clusters: &[Arc<Cluster>], wanted: Option<&str>) -> Vec<String> {
+    if let Some(wanted) = wanted {
+        // The settings allow it for one cluster only.
+        return clusters.iter().map(|_| wanted.to_owned()).collect();
+    }
     let ids: Vec<&ClusterId> = clusters
         .iter()
         .map(|cluster| cluster.session.id())
         .collect();
-    let name = |id: &ClusterId| {
-        let namesakes = ids.iter().filter(|other| other.name == id.name).count();
-        if namesakes > 1 {
-            format!("{}-{}", id.name, id.resource_group)
-        } else {
-            id.name.clone()
-        }
+    names(&ids)
+}
+
+fn names(ids: &[&ClusterId]) -> Vec<String> {
+    let forms: [fn(&ClusterId) -> String; 3] = [
+        |id| id.name.clone(),
+        |id| format!("{}-{}", id.name, id.resource_group),
+        |id| format!("{}-{}-{}", id.name, id.resource_group, id.subscription),
+    ];
+    let name = |id: &&ClusterId| {
+        let alone = |form: &&fn(&ClusterId) -> String| {
+            let same = |other: &&&ClusterId| form(other).eq_ignore_ascii_case(&form(id));
+            ids.iter().filter(same).count() == 1
+        };
+        forms
+            .iter()
+            .find(alone)
+            .map_or_else(|| id.hash(), |form| form(id))
     };
-    ids.iter()
-        .map(|id| wanted.map_or_else(|| name(id), str::to_owned))
-        .collect()
+    ids.iter().map(name).collect()
 }
 
 /// The kubeconfig's failure as the user sees it.
@@ -258,4 +276,26 @@ fn explain(error: &WriteError, file: &Path) -> Error {
         format!("cannot write to the kubeconfig {}", file.display()),
     )
     .caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_are_told_apart_by_as_much_as_it_takes() {
+        let id = |subscription: &str, group: &str, name: &str| ClusterId {
+            subscription: subscription.to_owned(),
+            resource_group: group.to_owned(),
+            name: name.to_owned(),
+        };
+        let ids = [
+            id("s1", "g1", "a"),
+            id("s1", "g2", "a"),
+            id("s2", "g2", "a"),
+            id("s1", "g1", "b"),
+        ];
+        let ids: Vec<_> = ids.iter().collect();
+        assert_eq!(names(&ids), ["a-g1", "a-g2-s1", "a-g2-s2", "b"]);
+    }
 }

@@ -1,14 +1,19 @@
 //! The first request: does one go through the tunnel to the apiserver and back?
 
+use std::time::Duration;
+
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Either, Empty, Limited};
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::upstream::Cluster;
 use crate::azure::arm::AuthenticationMethod;
 use crate::error::{Code, Error};
 use crate::proxy::Upstream as _;
 
+/// How long the cluster has for an answer.
+const DEADLINE: Duration = Duration::from_secs(30);
 /// As much of an answer as is read.
 const LIMIT: usize = 64 << 10;
 /// How the cluster says that the caller is in too many groups to look up.
@@ -43,11 +48,15 @@ pub(super) async fn probe(
     let request = Request::get("/version")
         .body(Either::Right(Empty::new()))
         .map_err(|error| Error::new(Code::Unexpected, "bad probe").caused_by(&error))?;
-    let response = cluster.request(request).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), LIMIT)
-        .collect()
+    let late = |_| Error::new(Code::Tunnel, format!("{name} did not answer in time"));
+    let response = timeout(DEADLINE, cluster.request(request))
         .await
+        .map_err(late)??;
+    let status = response.status();
+    let reading = Limited::new(response.into_body(), LIMIT).collect();
+    let body = timeout(DEADLINE, reading)
+        .await
+        .map_err(late)?
         .map_err(|error| {
             Error::new(Code::Tunnel, format!("the answer of {name} broke off"))
                 .because(error.to_string())
@@ -60,14 +69,16 @@ pub(super) async fn probe(
         )
     };
     match (status, method) {
-        (StatusCode::UNAUTHORIZED, AuthenticationMethod::Token) => Ok(Probed::TokenRefused),
-        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) if message().contains(OVERAGE) => {
+        (status, AuthenticationMethod::Aad)
+            if !status.is_success() && message().contains(OVERAGE) =>
+        {
             Err(Error::new(
                 Code::GroupOverage,
                 format!("{name} cannot look up who you are: you are in more than 200 groups"),
             )
             .because(message()))
         }
+        (StatusCode::UNAUTHORIZED, AuthenticationMethod::Token) => Ok(Probed::TokenRefused),
         (StatusCode::UNAUTHORIZED, AuthenticationMethod::Aad) => Err(Error::new(
             Code::ClusterRefused,
             format!("{name} refuses the sign-in"),

@@ -159,6 +159,27 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
+impl ConnectError {
+    /// What to do, where the error tells it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Tls(_, error) if is_certificate(error) => Some(
+                "an intercepting proxy may stand in between: give its certificate authority with --ca-file",
+            ),
+            Self::Resolve(..) => Some("check the name and this machine's DNS"),
+            Self::Tls(..) | Self::Tcp(..) | Self::Deadline(..) => None,
+        }
+    }
+}
+
+/// Whether a handshake failed because the other side's certificate does not verify.
+pub(crate) fn is_certificate(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -53,8 +53,9 @@ pub struct Answer {
 /// Why there is no answer. Each names the host.
 #[derive(Debug)]
 pub enum HttpsError {
-    /// The connection could not be opened; the text names the host and the step.
-    Connect(String),
+    /// The connection could not be opened; the text names the host and the step, and there may be
+    /// a hint.
+    Connect(String, Option<&'static str>),
     /// The host did not answer in time.
     Deadline(String),
     /// The connection broke, or the answer is no HTTP or too large.
@@ -121,7 +122,7 @@ fn named(host: &str, error: &(dyn std::error::Error + 'static)) -> HttpsError {
             let beneath = std::error::Error::source(connect).map(ToString::to_string);
             let text =
                 beneath.map_or_else(|| connect.to_string(), |why| format!("{connect}: {why}"));
-            return HttpsError::Connect(text);
+            return HttpsError::Connect(text, connect.hint());
         }
         next = cause.source();
     }
@@ -145,10 +146,20 @@ impl fmt::Debug for Https {
     }
 }
 
+impl HttpsError {
+    /// What to do, where the error tells it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Connect(_, hint) => *hint,
+            Self::Deadline(_) | Self::Broken(..) => None,
+        }
+    }
+}
+
 impl fmt::Display for HttpsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(text) => f.write_str(text),
+            Self::Connect(text, _) => f.write_str(text),
             Self::Deadline(host) => write!(f, "{host} did not answer in time"),
             Self::Broken(host, why) => write!(f, "the exchange with {host} broke: {why}"),
         }

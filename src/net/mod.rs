@@ -5,6 +5,7 @@ mod connect;
 mod https;
 mod tls;
 
+pub(crate) use connect::is_certificate;
 pub use connect::{ConnectError, Net, Tls};
 pub use https::{Answer, Https, HttpsError};
 pub(crate) use tls::provider;

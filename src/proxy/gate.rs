@@ -64,7 +64,9 @@ impl<U: Upstream> Gate<U> {
         &self,
         mut request: Request<Incoming>,
     ) -> Response<AnswerBody<U::Body>> {
-        if request.uri().path() == "/healthz" {
+        // With a token it is the cluster's health that is asked for.
+        let anonymous = !request.headers().contains_key(header::AUTHORIZATION);
+        if anonymous && request.uri().path() == "/healthz" {
             return respond::plain(StatusCode::OK, "text/plain", "ok");
         }
         let Some(route) = self.route(&request) else {

@@ -124,10 +124,14 @@ async fn connection<U: Upstream>(
     gate: Arc<Gate<U>>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     tcp.set_nodelay(true)?;
-    let stream = timeout(HANDSHAKE_DEADLINE, acceptor.accept(tcp)).await??;
+    let drain = gate.drain().clone();
+    let stream = tokio::select! {
+        // Whoever has not even shaken hands has nothing running.
+        () = drain.draining() => return Ok(()),
+        shaken = timeout(HANDSHAKE_DEADLINE, acceptor.accept(tcp)) => shaken??,
+    };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
-    let drain = gate.drain().clone();
     let service = service_fn(move |request| {
         let gate = gate.clone();
         async move { Ok::<_, Infallible>(gate.answer(request).await) }
@@ -147,7 +151,6 @@ async fn connection<U: Upstream>(
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_DEADLINE)
-            .half_close(true)
             .max_buf_size(HEADER_LIST as usize);
         let serving = builder.serve_connection(io, service).with_upgrades();
         finish!(serving, drain);

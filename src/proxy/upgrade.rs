@@ -1,19 +1,25 @@
 //! Forwarding a request that turns its connection into a stream: `exec`, `attach`, `cp`,
 //! `port-forward`, over SPDY or WebSocket. What is inside is not looked at.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{Either, Empty, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncWriteExt as _, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{AnswerBody, Upstream, forward, respond};
 use crate::shutdown::Drain;
 
 /// The copy buffer of each direction; TLS records hold as much.
 const BUFFER: usize = 16 << 10;
+/// How often an idle direction is flushed; shorter than the relay's patience with idle streams.
+const NUDGE: Duration = Duration::from_secs(10);
 
 /// Whether `request` asks for an upgrade (RFC 9110, section 7.8).
 pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
@@ -40,6 +46,10 @@ pub(super) async fn answer<U: Upstream>(
     let client = hyper::upgrade::on(&mut request);
     let (mut parts, _) = request.into_parts();
     keep_upgrade(&mut parts.headers);
+    // No body goes along: kubectl sends none, and the stream begins behind the headers.
+    for name in [header::CONTENT_LENGTH, header::EXPECT] {
+        parts.headers.remove(name);
+    }
     let outgoing = Request::from_parts(parts, Either::Right(Empty::<Bytes>::new()));
     let mut response = match upstream.upgrade(outgoing).await {
         Ok(response) => response,
@@ -59,22 +69,73 @@ pub(super) async fn answer<U: Upstream>(
             Ok(both) => both,
             Err(error) => return tracing::debug!(%error, "an upgrade did not come about"),
         };
-        if let Err(error) = copy(client, far).await {
-            tracing::debug!(%error, "an upgraded stream broke");
-        }
+        copy(client, far).await;
     });
     keep_upgrade(response.headers_mut());
     response.map(|_| Either::Right(Full::default()))
 }
 
-async fn copy(client: Upgraded, far: Upgraded) -> std::io::Result<()> {
-    let (mut client, mut far) = (TokioIo::new(client), TokioIo::new(far));
-    let copied = copy_bidirectional_with_sizes(&mut client, &mut far, BUFFER, BUFFER).await;
-    // A side that broke leaves the other one waiting for an end that will not come by itself.
-    if copied.is_err() {
-        let _gone = tokio::join!(client.shutdown(), far.shutdown());
+/// How one direction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Its source has ended, and its sink was told.
+    Source,
+    /// Its source broke.
+    SourceBroke,
+    /// Its sink broke; the sink's own words may still be on their way.
+    SinkBroke,
+}
+
+/// Copies both ways. Each direction ends by itself: one that has ended, or whose sink takes no
+/// more, leaves the other one running, so that no word already said is lost.
+async fn copy(client: Upgraded, far: Upgraded) {
+    let (client_reader, client_writer) = split(TokioIo::new(client));
+    let (far_reader, far_writer) = split(TokioIo::new(far));
+    let mut up = pin!(pump(client_reader, far_writer));
+    let mut down = pin!(pump(far_reader, client_writer));
+    tokio::select! {
+        // A client that is gone wants nothing more.
+        end = &mut up => if end != End::SourceBroke {
+            down.await;
+        },
+        end = &mut down => if end == End::Source {
+            up.await;
+        },
     }
-    copied.map(|_| ())
+}
+
+async fn pump(mut source: impl AsyncRead + Unpin, mut sink: impl AsyncWrite + Unpin) -> End {
+    let mut buffer = vec![0; BUFFER];
+    let mut nudge = interval(NUDGE);
+    nudge.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let read = tokio::select! {
+            read = source.read(&mut buffer) => read,
+            // Flushing lets the stream beneath send its pings though nothing else is sent.
+            _ = nudge.tick() => {
+                if sink.flush().await.is_err() {
+                    return End::SinkBroke;
+                }
+                continue;
+            }
+        };
+        let Ok(count) = read else {
+            // The sink learns of it when its connection is dropped, not by a clean end.
+            return End::SourceBroke;
+        };
+        let passed = async {
+            if count == 0 {
+                return sink.shutdown().await;
+            }
+            sink.write_all(&buffer[..count]).await?;
+            sink.flush().await
+        };
+        match passed.await {
+            Ok(()) if count == 0 => return End::Source,
+            Ok(()) => {}
+            Err(_) => return End::SinkBroke,
+        }
+    }
 }
 
 /// Strips what is about the connection but for the upgrade itself.

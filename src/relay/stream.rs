@@ -40,7 +40,18 @@ pub struct RelayStream<S> {
     unread: Bytes,
     ended: bool,
     timer: Pin<Box<Sleep>>,
-    awaiting_pong: bool,
+    ping: Ping,
+}
+
+/// Where the exchange of pings stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ping {
+    /// The timer says when one is due.
+    Resting,
+    /// One is in the write buffer.
+    Queued,
+    /// One is out; the timer says when its pong is overdue.
+    Sent,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
@@ -59,28 +70,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
             unread: Bytes::new(),
             ended: false,
             timer: Box::pin(sleep(PING_INTERVAL)),
-            awaiting_pong: false,
+            ping: Ping::Resting,
         }
     }
 
-    /// Sends a ping when one is due, and starts its deadline.
+    /// Sends a ping when one is due, and starts its deadline once it is out.
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.awaiting_pong || self.ended || self.timer.as_mut().poll(cx).is_pending() {
+        if self.ended {
             return Ok(());
         }
-        // What cannot be written now is tried again at the next poll: the timer stays elapsed.
-        if let Poll::Ready(ready) = Pin::new(&mut self.socket).poll_ready(cx) {
-            ready.map_err(broken)?;
-            Pin::new(&mut self.socket)
-                .start_send(Message::Ping(Bytes::new()))
-                .map_err(broken)?;
-            self.awaiting_pong = true;
-            self.timer.as_mut().reset(Instant::now() + PONG_DEADLINE);
-            if let Poll::Ready(sent) = Pin::new(&mut self.socket).poll_flush(cx) {
-                sent.map_err(broken)?;
+        if self.ping == Ping::Resting && self.timer.as_mut().poll(cx).is_ready() {
+            // What cannot be queued now is at the next poll: the timer stays elapsed.
+            if let Poll::Ready(ready) = Pin::new(&mut self.socket).poll_ready(cx) {
+                ready.map_err(broken)?;
+                Pin::new(&mut self.socket)
+                    .start_send(Message::Ping(Bytes::new()))
+                    .map_err(broken)?;
+                self.ping = Ping::Queued;
             }
         }
+        if self.ping == Ping::Queued
+            && let Poll::Ready(sent) = Pin::new(&mut self.socket).poll_flush(cx)
+        {
+            sent.map_err(broken)?;
+            self.ping = Ping::Sent;
+            self.timer.as_mut().reset(Instant::now() + PONG_DEADLINE);
+        }
         Ok(())
+    }
+
+    /// Whatever arrives shows that the relay lives; on a slow link a pong waits behind data.
+    fn heard(&mut self, pong: bool) {
+        if pong {
+            self.ping = Ping::Resting;
+            self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+        } else if self.ping == Ping::Sent {
+            self.timer.as_mut().reset(Instant::now() + PONG_DEADLINE);
+        }
     }
 }
 
@@ -97,14 +123,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for RelayStream<S> {
             }
             let Poll::Ready(message) = Pin::new(&mut self.socket).poll_next(cx) else {
                 // Only a stream that is read to its last byte can tell that no pong came.
-                if self.awaiting_pong && self.timer.as_mut().poll(cx).is_ready() {
+                if self.ping == Ping::Sent && self.timer.as_mut().poll(cx).is_ready() {
                     let why = "the relay does not answer pings";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
                 }
                 return Poll::Pending;
             };
             match message {
-                Some(Ok(Message::Binary(bytes))) => self.unread = bytes,
+                Some(Ok(Message::Binary(bytes))) => {
+                    self.heard(false);
+                    self.unread = bytes;
+                }
                 Some(Ok(Message::Text(_))) => {
                     let why = "the relay sent text where bytes were due";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
@@ -125,10 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for RelayStream<S> {
                         )));
                     }
                 }
-                Some(Ok(_)) => {
-                    self.awaiting_pong = false;
-                    self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
-                }
+                Some(Ok(message)) => self.heard(message.is_pong()),
                 None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => {
                     self.ended = true;
                 }
@@ -247,6 +273,32 @@ mod tests {
         assert_eq!(
             near.read_u8().await.expect_err("cut").kind(),
             io::ErrorKind::ConnectionReset
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_shows_that_the_relay_lives_though_a_pong_is_late() {
+        let (mut near, mut far) = pair().await;
+        let reading = tokio::spawn(async move {
+            let mut bytes = [0; 5];
+            near.read_exact(&mut bytes).await.map(|_| bytes)
+        });
+        assert!(
+            far.next()
+                .await
+                .expect("a message")
+                .expect("whole")
+                .is_ping()
+        );
+        // Longer than a pong may take, but never silent for so long.
+        for byte in 0..5 {
+            tokio::time::advance(PONG_DEADLINE * 3 / 4).await;
+            far.feed(Message::binary(vec![byte])).await.expect("sends");
+            far.flush().await.expect("flushes");
+        }
+        assert_eq!(
+            reading.await.expect("joins").expect("alive"),
+            [0, 1, 2, 3, 4]
         );
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
+use super::Failure;
 use crate::azure::arm::AuthenticationMethod;
 use crate::azure::id::ClusterId;
 use crate::azure::login::{AccessToken, SignIn};
@@ -47,7 +48,8 @@ pub struct Aad {
     scope: String,
     key: Arc<PopKey>,
     state: RwLock<Option<Signed>>,
-    renewing: Mutex<()>,
+    /// Held while a token is fetched; how the last fetch failed.
+    renewing: Mutex<Option<Failure>>,
 }
 
 /// An access token and the request that was signed with it.
@@ -78,13 +80,12 @@ impl Identity {
         }))
     }
 
-    /// The service account whose token `source` gives.
-    ///
-    /// # Errors
-    /// The token cannot be read, or is no token.
-    pub fn service_account(source: TokenSource) -> Result<Self, Error> {
-        let header = RwLock::new(source.header()?);
-        Ok(Self::Token(ServiceAccount { source, header }))
+    /// The service account whose token is `header` now and comes from `source`.
+    pub fn service_account(source: TokenSource, header: HeaderValue) -> Self {
+        Self::Token(ServiceAccount {
+            source,
+            header: RwLock::new(header),
+        })
     }
 
     /// What ARM calls it.
@@ -123,7 +124,7 @@ impl Identity {
     pub(super) async fn refresh(&self, clock: &Clock, id: &ClusterId) -> Result<bool, Error> {
         match self {
             Self::Aad(aad) => aad.refresh(clock, id).await,
-            Self::Token(account) => account.reread(),
+            Self::Token(account) => account.reread().await,
         }
     }
 }
@@ -162,13 +163,20 @@ impl Aad {
     /// Gets a new access token and signs with it. Concurrent calls get one.
     async fn renew(&self, clock: &Clock, id: &ClusterId) -> Result<(), Error> {
         let before = self.state().map(|state| state.fetched);
-        let _renewing = self.renewing.lock().await;
+        let mut failure = self.renewing.lock().await;
         let state = self.state();
         let renewed = state.as_ref().map(|state| state.fetched) != before;
         if renewed && state.is_some_and(|state| clock.now() < state.token.expires) {
             return Ok(());
         }
-        let token = self.sign_in.bound(&self.scope, &self.key).await?;
+        if let Some(failure) = &*failure
+            && failure.is_recent()
+        {
+            return Err(failure.error.clone());
+        }
+        let fetched = self.sign_in.bound(&self.scope, &self.key).await;
+        *failure = fetched.as_ref().err().map(Failure::now);
+        let token = fetched?;
         let unsigned = Signed {
             token,
             fetched: clock.now(),
@@ -206,11 +214,19 @@ impl Aad {
 }
 
 impl ServiceAccount {
-    fn reread(&self) -> Result<bool, Error> {
-        if matches!(self.source, TokenSource::Given(_)) {
+    /// Reads the file again, if it is one that can be.
+    async fn reread(&self) -> Result<bool, Error> {
+        let TokenSource::File(path) = &self.source else {
+            return Ok(false);
+        };
+        // A pipe gives its token once.
+        if !tokio::fs::metadata(path)
+            .await
+            .is_ok_and(|file| file.is_file())
+        {
             return Ok(false);
         }
-        let header = self.source.header()?;
+        let header = self.source.header().await?;
         let mut now = self.header.write().unwrap_or_else(PoisonError::into_inner);
         let changed = *now != header;
         *now = header;
@@ -219,36 +235,43 @@ impl ServiceAccount {
 }
 
 impl TokenSource {
-    fn header(&self) -> Result<HeaderValue, Error> {
-        let (secret, from) = match self {
-            Self::Given(secret) => (secret.clone(), "--token".to_owned()),
+    /// The token as an `Authorization`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what it holds is no token.
+    pub async fn header(&self) -> Result<HeaderValue, Error> {
+        match self {
+            Self::Given(secret) => bearer(secret, "--token"),
             Self::File(path) => {
                 let from = path.display().to_string();
-                let text = std::fs::read_to_string(path).map_err(|error| {
+                let text = tokio::fs::read_to_string(path).await.map_err(|error| {
                     Error::new(Code::Usage, format!("cannot read the token file {from}"))
                         .caused_by(&error)
                         .hinted("give a file with a service-account token, or - for stdin")
                 })?;
-                (Secret::from(text.trim()), from)
+                bearer(&Secret::from(text.trim()), &from)
             }
-        };
-        let bad = |why: &str| {
-            Error::new(
-                Code::Usage,
-                format!("the service-account token from {from} {why}"),
-            )
-            .hinted("`kubectl create token NAME` makes one")
-        };
-        if secret.is_empty() {
-            return Err(bad("is empty"));
         }
-        if secret.expose().contains(char::is_whitespace) {
-            return Err(bad("has white space in it"));
-        }
-        secret
-            .bearer()
-            .map_err(|_| bad("has bytes in it that no token has"))
     }
+}
+
+fn bearer(secret: &Secret, from: &str) -> Result<HeaderValue, Error> {
+    let bad = |why: &str| {
+        Error::new(
+            Code::Usage,
+            format!("the service-account token from {from} {why}"),
+        )
+        .hinted("`kubectl create token NAME` makes one")
+    };
+    if secret.is_empty() {
+        return Err(bad("is empty"));
+    }
+    if secret.expose().contains(char::is_whitespace) {
+        return Err(bad("has white space in it"));
+    }
+    secret
+        .bearer()
+        .map_err(|_| bad("has bytes in it that no token has"))
 }
 
 /// Whether what was fetched at `fetched` and ends at `expires` is due for renewal at `now`: five
@@ -275,11 +298,7 @@ mod tests {
 
     #[test]
     fn a_token_is_checked_before_it_is_sent() {
-        let error = |text: &str| {
-            Identity::service_account(TokenSource::Given(text.into()))
-                .expect_err(text)
-                .to_string()
-        };
+        let error = |text: &str| bearer(&text.into(), "x").expect_err(text).to_string();
         assert!(error("").contains("empty"));
         assert!(error("a b").contains("white space"));
         assert!(error("a\u{7f}").contains("bytes"));

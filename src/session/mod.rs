@@ -28,7 +28,9 @@ use crate::relay::Rendezvous;
 use crate::tunnel::{Access, Credentials, FarSide};
 
 /// Credentials younger than this are not fetched anew because a dial was refused.
-const JUST_FETCHED: Duration = Duration::from_secs(5);
+const JUST_FETCHED: Duration = Duration::from_secs(30);
+/// Whoever asks within this time of a failure gets the same one.
+const JUST_FAILED: Duration = Duration::from_secs(2);
 
 /// The session with one cluster.
 #[derive(Debug)]
@@ -39,8 +41,9 @@ pub struct Session {
     clock: Clock,
     identity: Identity,
     lease: RwLock<Lease>,
-    /// Held while relay credentials are fetched, so that concurrent wishes fetch once.
-    fetching: Mutex<()>,
+    /// Held while relay credentials are fetched, so that concurrent wishes fetch once; how the last
+    /// fetch failed.
+    fetching: Mutex<Option<Failure>>,
 }
 
 /// Relay credentials and their times.
@@ -51,6 +54,27 @@ struct Lease {
     /// Seconds since 1970 by the server's clock.
     fetched_unix: u64,
     expires: u64,
+}
+
+/// How the last attempt at something failed: shared with those who waited for it, so that a
+/// service that does not answer is not asked by each of them in turn.
+#[derive(Debug)]
+struct Failure {
+    at: Instant,
+    error: Error,
+}
+
+impl Failure {
+    fn now(error: &Error) -> Self {
+        Self {
+            at: Instant::now(),
+            error: error.clone(),
+        }
+    }
+
+    fn is_recent(&self) -> bool {
+        self.at.elapsed() < JUST_FAILED
+    }
 }
 
 impl Session {
@@ -107,13 +131,18 @@ impl Session {
 
     /// Fetches relay credentials unless another call has, since `generation`.
     async fn fetch_after(&self, generation: u64) -> Result<Lease, Error> {
-        let _fetching = self.fetching.lock().await;
+        let mut failure = self.fetching.lock().await;
         let now = self.lease();
         if now.access.generation != generation {
             return Ok(now);
         }
+        if let Some(failure) = &*failure
+            && failure.is_recent()
+        {
+            return Err(failure.error.clone());
+        }
         let method = self.identity.method();
-        let lease = fetch(
+        let fetched = fetch(
             &self.id,
             &self.cloud,
             &self.arm,
@@ -121,7 +150,9 @@ impl Session {
             method,
             generation + 1,
         )
-        .await?;
+        .await;
+        *failure = fetched.as_ref().err().map(Failure::now);
+        let lease = fetched?;
         *self.lease.write().unwrap_or_else(PoisonError::into_inner) = lease.clone();
         Ok(lease)
     }

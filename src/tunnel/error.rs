@@ -35,9 +35,23 @@ impl TunnelError {
                 DialError::Connect(_) | DialError::Deadline(_) | DialError::Broken(..) => true,
             },
             Self::Bridge(_) | Self::Deadline(_) | Self::Http(_) => true,
-            Self::Tls(error) => !is_certificate(error),
+            Self::Tls(_) => !self.is_certificate(),
             Self::Credentials(_) => false,
         }
+    }
+
+    /// Whether the far side's certificate is what failed.
+    pub(super) fn is_certificate(&self) -> bool {
+        matches!(self, Self::Tls(error) if crate::net::is_certificate(error))
+    }
+
+    /// Whether the relay knows of no agent that listens.
+    pub(super) fn is_agent_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Dial(error)
+                if matches!(**error, DialError::Refused { status: StatusCode::NOT_FOUND, .. })
+        )
     }
 
     /// The failure as the user sees it.
@@ -49,7 +63,7 @@ impl TunnelError {
                 Error::new(Code::Tunnel, format!("the agent of {cluster} did not bridge the connection"))
                     .caused_by(&**error)
             }
-            Self::Tls(error) if is_certificate(error) => Error::new(
+            Self::Tls(error) if self.is_certificate() => Error::new(
                 Code::ProxyCertificate,
                 format!("the certificate that {cluster} presents does not verify against the authority that Azure names"),
             )
@@ -69,9 +83,9 @@ impl TunnelError {
 
 fn explain_dial(error: &DialError, cluster: &str) -> Error {
     match error {
-        DialError::Connect(connect) => {
-            Error::new(Code::RelayUnreachable, "cannot reach the relay").caused_by(connect)
-        }
+        DialError::Connect(connect) => Error::new(Code::RelayUnreachable, "cannot reach the relay")
+            .caused_by(connect)
+            .maybe_hinted(connect.hint()),
         DialError::Refused { status, reason, .. } if *status == StatusCode::NOT_FOUND => {
             Error::new(
                 Code::AgentAway,
@@ -90,13 +104,6 @@ fn explain_dial(error: &DialError, cluster: &str) -> Error {
         )
         .caused_by(error),
     }
-}
-
-fn is_certificate(error: &io::Error) -> bool {
-    error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
 }
 
 impl fmt::Display for TunnelError {

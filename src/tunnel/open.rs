@@ -147,16 +147,18 @@ async fn secure(
     }
 }
 
-/// A 401 or 404 can mean that the signature or the hybrid connection's name is of yesterday.
+/// A 401 or 404 can mean that the signature or the hybrid connection's name is of yesterday, and a
+/// certificate that does not verify, that the authority is.
 fn may_be_stale(error: &TunnelError) -> bool {
-    let TunnelError::Dial(error) = error else {
-        return false;
-    };
-    matches!(
-        **error,
-        DialError::Refused {
-            status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND,
-            ..
-        }
-    )
+    match error {
+        TunnelError::Dial(error) => matches!(
+            **error,
+            DialError::Refused {
+                status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND,
+                ..
+            }
+        ),
+        TunnelError::Tls(_) => error.is_certificate(),
+        _ => false,
+    }
 }

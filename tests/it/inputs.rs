@@ -57,10 +57,31 @@ async fn a_token_comes_from_a_file_or_stdin_or_the_environment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_wins_over_the_environment() {
+    let world = World::new().await;
+    let id = world.emulator.cluster_id("edge-demo").unwrap().to_owned();
+    let mut command = world.arcproxy(&[
+        "--ids",
+        &id,
+        "--token",
+        &world.service_account_token(),
+        "--",
+    ]);
+    command
+        .args(["kubectl", "auth", "whoami"])
+        .env("ARCPROXY_NAME", "edge-none")
+        .env("ARCPROXY_RESOURCE_GROUP", "none")
+        .env("ARCPROXY_FILE", "/nonexistent/config")
+        .env("ARCPROXY_TOKEN_FILE", "/nonexistent/token");
+    let identity = Ran::of(&mut command).await.ok();
+    assert!(identity.contains(ACCOUNT), "{identity}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_comes_by_name_or_from_azs_profile() {
     let world = World::new().await;
     let run = ["-n", "edge-demo", "-g", "demo"];
-    let name = world.emulator.arm().subscriptions()[0].name.clone();
+    let name = world.emulator.arm().subscriptions()[0].name;
     world
         .run(
             &[

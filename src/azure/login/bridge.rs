@@ -8,7 +8,7 @@ use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request};
 
 use super::AccessToken;
 use crate::error::{Code, Error};
-use crate::net::Https;
+use crate::net::{Https, HttpsError};
 use crate::secret::Secret;
 
 #[async_trait]
@@ -57,17 +57,21 @@ pub(super) fn token(token: &azure::AccessToken) -> AccessToken {
 
 /// The innermost words of `error`, without the library's own framing.
 pub(super) fn refused(what: &str, error: &azure_core::Error) -> Error {
-    let source = std::error::Error::source(error);
-    let io = source.is_some_and(|inner| {
-        inner
-            .downcast_ref::<azure_core::Error>()
-            .is_some_and(|inner| matches!(inner.kind(), ErrorKind::Io))
-    });
-    let code = if io || matches!(error.kind(), ErrorKind::Io) {
-        Code::SignInUnreachable
-    } else {
-        Code::SignInRefused
-    };
-    let text = source.map_or_else(|| error.to_string(), ToString::to_string);
-    super::token_endpoint::refusal(code, what, &text)
+    let causes =
+        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| {
+            cause.source()
+        });
+    let unreachable = causes
+        .clone()
+        .find_map(|cause| cause.downcast_ref::<HttpsError>());
+    if let Some(https) = unreachable {
+        return Error::new(Code::SignInUnreachable, what)
+            .caused_by(https)
+            .maybe_hinted(https.hint());
+    }
+    let words = causes
+        .skip(1)
+        .last()
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    super::token_endpoint::refusal(Code::SignInRefused, what, &words)
 }

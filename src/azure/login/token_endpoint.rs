@@ -88,6 +88,7 @@ impl TokenEndpoint {
                 format!("cannot reach {host} to sign in"),
             )
             .caused_by(&error)
+            .maybe_hinted(error.hint())
         })?;
         if answer.status.is_success() {
             let granted: Granted = serde_json::from_slice(&answer.body).map_err(|error| {
@@ -132,11 +133,9 @@ pub(super) fn refusal(code: Code, what: &str, description: &str) -> Error {
         .unwrap_or_default()
         .trim();
     tracing::debug!(description, "sign-in refused");
-    let error = Error::new(code, what).because(sentence);
-    match hint(sentence) {
-        Some(hint) => error.hinted(hint),
-        None => error,
-    }
+    Error::new(code, what)
+        .because(sentence)
+        .maybe_hinted(hint(sentence))
 }
 
 fn hint(sentence: &str) -> Option<&'static str> {

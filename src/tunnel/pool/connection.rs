@@ -29,7 +29,9 @@ pub(super) fn http2_builder() -> http2::Builder<TokioExecutor> {
         .max_header_list_size(HEADER_LIST)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
+        .keep_alive_while_idle(true)
+        // A budget for the connection's whole life: watches that end would use it up in days.
+        .max_local_error_reset_streams(None);
     builder
 }
 

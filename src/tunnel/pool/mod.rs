@@ -21,7 +21,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::checkout::{Checkout, Http1, Idle};
 use self::lane::{Lane, Stream};
@@ -31,8 +31,12 @@ use super::{FarSide, Opener, TunnelError};
 
 /// HTTP/1.1 tunnels, watches included.
 const HTTP1_TUNNELS: usize = 256;
-/// How long a request that has sent nothing waits for a tunnel.
+/// How long a request that has sent nothing goes on trying to get a tunnel.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long it waits in all: a last attempt that has begun may take its own deadlines.
+const WAIT: Duration = Duration::from_mins(1);
+/// How long the answer to an upgrade may take.
+const UPGRADE_DEADLINE: Duration = Duration::from_mins(1);
 /// The first and the longest pause between dials.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How often an unsent request is moved to another tunnel.
@@ -60,7 +64,7 @@ pub struct Pool<B> {
 struct Inner<B> {
     opener: Opener,
     /// Held while a tunnel for requests is being opened, so that one opens for all who wait.
-    opening: tokio::sync::Mutex<()>,
+    opening: Arc<tokio::sync::Mutex<()>>,
     dials: Mutex<Dials>,
     lanes: Mutex<Vec<Lane<B>>>,
     idle: Mutex<Vec<Idle<B>>>,
@@ -68,6 +72,8 @@ struct Inner<B> {
     http1_tunnels: Arc<Semaphore>,
     /// Set once the far side has turned HTTP/2 down.
     http1_only: AtomicBool,
+    /// Set once a tunnel has opened: an agent that is away now may come back.
+    has_worked: AtomicBool,
 }
 
 /// How many dials have ended, and how the last one failed.
@@ -89,12 +95,13 @@ impl<B: Outgoing> Pool<B> {
         Self {
             inner: Arc::new(Inner {
                 opener,
-                opening: tokio::sync::Mutex::default(),
+                opening: Arc::default(),
                 dials: Mutex::default(),
                 lanes: Mutex::default(),
                 idle: Mutex::default(),
                 http1_tunnels: Arc::new(Semaphore::new(HTTP1_TUNNELS)),
                 http1_only: AtomicBool::new(false),
+                has_worked: AtomicBool::new(false),
             }),
         }
     }
@@ -148,7 +155,12 @@ impl<B: Outgoing> Pool<B> {
             .patiently(|| self.inner.opener.open(Purpose::Upgrade))
             .await?;
         connection::for_http1(&mut request, &opened.far_side);
-        connection::upgrade(opened.stream, request).await
+        timeout(
+            UPGRADE_DEADLINE,
+            connection::upgrade(opened.stream, request),
+        )
+        .await
+        .unwrap_or(Err(TunnelError::Deadline("an answer to the upgrade")))
     }
 
     /// How many HTTP/2 tunnels are open.
@@ -205,7 +217,7 @@ impl<B: Outgoing> Inner<B> {
     }
 
     /// A tunnel for a request, waiting for one as long as patience lasts.
-    async fn tunnel(&self) -> Result<Tunnel<B>, TunnelError> {
+    async fn tunnel(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
         self.patiently(|| self.tunnel_once()).await
     }
 
@@ -215,19 +227,28 @@ impl<B: Outgoing> Inner<B> {
     {
         let started = Instant::now();
         let mut pause = BACKOFF.0;
-        loop {
-            match attempt().await {
-                Err(error) if error.is_transient() && started.elapsed() + pause < PATIENCE => {
-                    tracing::debug!(%error, "no tunnel yet");
-                    sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                    pause = (pause * 2).min(BACKOFF.1);
+        let trying = async {
+            loop {
+                match attempt().await {
+                    Err(error) if self.may_pass(&error) && started.elapsed() + pause < PATIENCE => {
+                        tracing::debug!(%error, "no tunnel yet");
+                        sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                        pause = (pause * 2).min(BACKOFF.1);
+                    }
+                    done => return done,
                 }
-                done => return done,
             }
-        }
+        };
+        timeout(WAIT, trying)
+            .await
+            .unwrap_or(Err(TunnelError::Deadline("a tunnel")))
     }
 
-    async fn tunnel_once(&self) -> Result<Tunnel<B>, TunnelError> {
+    fn may_pass(&self, error: &TunnelError) -> bool {
+        error.is_transient() || (self.has_worked.load(Ordering::Relaxed) && error.is_agent_away())
+    }
+
+    async fn tunnel_once(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
         if let Some(tunnel) = self.pick() {
             return Ok(tunnel);
         }
@@ -235,7 +256,7 @@ impl<B: Outgoing> Inner<B> {
             return self.http1().await;
         }
         let before = lock(&self.dials).ended;
-        let opening = self.opening.lock().await;
+        let opening = self.opening.clone().lock_owned().await;
         if let Some(tunnel) = self.pick() {
             return Ok(tunnel);
         }
@@ -252,11 +273,21 @@ impl<B: Outgoing> Inner<B> {
         {
             return Err(failure.clone());
         }
-        let opened = self.open(None).await;
-        let mut dials = lock(&self.dials);
-        dials.ended += 1;
-        dials.failure = opened.as_ref().err().cloned();
-        opened
+        // In a task of its own: whoever asked first may lose patience, the others need the tunnel
+        // all the same. It ends by the dial's own deadlines.
+        let inner = self.clone();
+        let dial = tokio::spawn(async move {
+            let opened = inner.open(None).await;
+            let mut dials = lock(&inner.dials);
+            dials.ended += 1;
+            dials.failure = opened.as_ref().err().cloned();
+            drop(dials);
+            drop(opening);
+            opened
+        });
+        dial.await.unwrap_or(Err(TunnelError::Deadline(
+            "a tunnel, which the end of the program cut short",
+        )))
     }
 
     /// An HTTP/1.1 tunnel, once fewer than the bound are in use.
@@ -295,6 +326,7 @@ impl<B: Outgoing> Inner<B> {
             is_h2,
             far_side,
         } = self.opener.open(Purpose::Requests).await?;
+        self.has_worked.store(true, Ordering::Relaxed);
         if is_h2 {
             let (lane, stream) = Lane::start(stream, far_side).await?;
             let tunnel = lane.tunnel(stream);

@@ -41,7 +41,7 @@ const V1_BASE64: &str = "base64.channel.k8s.io";
 const START: Duration = Duration::from_millis(30);
 
 /// How long a client has to read the rest and close, once everything is sent.
-const FAREWELL: Duration = Duration::from_secs(60);
+const FAREWELL: Duration = Duration::from_mins(1);
 
 /// What a subprotocol can do.
 #[derive(Debug, Clone, Copy)]

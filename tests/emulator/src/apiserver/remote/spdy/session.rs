@@ -32,7 +32,7 @@ const ORDERS: usize = 8;
 const STREAMS: usize = 1000;
 
 /// How long the peer has to close its side once this one has gone away.
-const FAREWELL: Duration = Duration::from_secs(60);
+const FAREWELL: Duration = Duration::from_mins(1);
 
 /// A SPDY connection. Dropping it cuts it off.
 #[derive(Debug)]
