@@ -114,6 +114,10 @@ async fn pods_come_and_go() {
         .refused("-n demo exec deploy/worker -c nothing -- true")
         .await;
     assert_has(&text, &["container nothing is not valid for pod worker-"]);
+    let text = cluster
+        .ok("-n demo exec deploy/worker -- sh -c hostname")
+        .await;
+    assert_has(&text, &["worker-"]);
     let text = cluster.refused("-n demo logs shell").await;
     assert_has(&text, &["pods \"shell\" not found"]);
 }
