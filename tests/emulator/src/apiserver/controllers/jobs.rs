@@ -28,8 +28,8 @@ fn work(server: &Server, job: &Value) {
     };
     let succeeded = count("Succeeded");
     let active = count("Running") + count("Pending");
-    let wanted = usize::try_from(value::int(job, "/spec/completions")).unwrap_or(1);
-    let at_once = usize::try_from(value::int(job, "/spec/parallelism")).unwrap_or(1);
+    let size = |pointer| usize::try_from(value::int(job, pointer).min(pods::MOST)).unwrap_or(1);
+    let (wanted, at_once) = (size("/spec/completions"), size("/spec/parallelism"));
     let failed = count("Failed");
     let allowed = usize::try_from(value::int(job, "/spec/backoffLimit")).unwrap_or_default();
     let missing = if failed > allowed {
