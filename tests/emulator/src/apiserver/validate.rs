@@ -140,7 +140,12 @@ fn go_type(schema: &Value, value: &Value) -> Option<&'static str> {
         }
         "string" => (!value.is_string()).then_some("string"),
         "integer" if format == "int64" => (!value.is_i64()).then_some("int64"),
-        "integer" => (!value.is_i64()).then_some("int32"),
+        "integer" => {
+            let fits = value
+                .as_i64()
+                .is_some_and(|number| i32::try_from(number).is_ok());
+            (!fits).then_some("int32")
+        }
         "boolean" => (!value.is_boolean()).then_some("bool"),
         "object" => (!value.is_object()).then_some("map[string]interface {}"),
         "array" => (!value.is_array()).then_some("[]interface {}"),
@@ -328,6 +333,8 @@ mod tests {
 
     #[test]
     fn a_value_of_a_wrong_type_is_told_as_go_tells_it() {
+        let large = decode(DEPLOYMENT, &json!({ "spec": { "replicas": 1_u64 << 40 } }));
+        assert!(large.mistyped.unwrap().ends_with("of type int32"));
         let decoding = decode(DEPLOYMENT, &json!({ "spec": { "replicas": "3" } }));
         assert_eq!(
             decoding.mistyped.unwrap(),

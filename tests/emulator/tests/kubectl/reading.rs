@@ -137,6 +137,12 @@ async fn discovery_and_documents_are_served() {
     ];
     assert_has(&text, &lines);
     assert_eq!(cluster.ok("get --raw /healthz").await, "ok");
+    let zeros = cluster.ok("get --raw /arc-emulator/bytes/200000").await;
+    assert_eq!(zeros.len(), 200_000);
+    let swallowed = cluster
+        .piped("create --raw /arc-emulator/sink -f -", &zeros)
+        .await;
+    assert_eq!(swallowed.text, "{\"length\":200000}");
     let text = cluster.refused("get gadgets").await;
     assert_has(&text, &["doesn't have a resource type \"gadgets\""]);
 }

@@ -63,7 +63,7 @@ async fn other_workloads_roll_out_and_jobs_finish() {
         assert_eq!(rows(&text)[3], ["2", "<none>"], "{text}");
     }
     cluster
-        .ok("-n demo create job once --image=busybox -- true")
+        .ok("-n demo create job once --image=busybox -- echo done")
         .await;
     cluster
         .ok("-n demo wait --for=condition=complete job/once")
@@ -72,4 +72,14 @@ async fn other_workloads_roll_out_and_jobs_finish() {
     assert_has(&text, &["Complete", "1/1"]);
     let text = cluster.ok("-n demo get pods -l job-name=once").await;
     assert_has(&text, &["0/1     Completed"]);
+    let text = cluster.ok("-n demo logs job/once").await;
+    assert_eq!(text, "done\n");
+    cluster
+        .ok("-n demo create job wrong --image=busybox -- false")
+        .await;
+    cluster
+        .ok("-n demo wait --for=condition=failed job/wrong")
+        .await;
+    let text = cluster.ok("-n demo get pods -l job-name=wrong").await;
+    assert_has(&text, &["0/1     Error"]);
 }

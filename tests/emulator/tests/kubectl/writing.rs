@@ -108,7 +108,36 @@ async fn pods_come_and_go() {
     assert_eq!(text.lines().count(), 1, "{text}");
     cluster.ok("uncordon edge-node-2").await;
     cluster.ok("taint node edge-node-2 a=b:NoSchedule").await;
-    cluster.ok("-n demo logs deployment/web --tail=3").await;
+    let text = cluster.ok("-n demo logs deployment/web --tail=3").await;
+    assert_has(&text, &["Found 3 pods, using pod/web-"]);
+    let text = cluster
+        .refused("-n demo exec deploy/worker -c nothing -- true")
+        .await;
+    assert_has(&text, &["container nothing is not valid for pod worker-"]);
+    let text = cluster
+        .ok("-n demo exec deploy/worker -- sh -c hostname")
+        .await;
+    assert_has(&text, &["worker-"]);
     let text = cluster.refused("-n demo logs shell").await;
     assert_has(&text, &["pods \"shell\" not found"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_run_once_tells_how_it_ended() {
+    let cluster = Cluster::start().await;
+    let text = cluster
+        .ok("-n demo run once --image=busybox --restart=Never --rm -i -- echo hello")
+        .await;
+    assert_has(&text, &["hello", "pod \"once\" deleted"]);
+    cluster
+        .ok("-n demo run failing --image=busybox --restart=Never -- sh -c false")
+        .await;
+    let wait = "wait --for=jsonpath={.status.phase}=Failed pod/failing";
+    cluster.ok(&format!("-n demo {wait}")).await;
+    cluster
+        .ok("-n demo run looping --image=busybox -- true")
+        .await;
+    let reason = "{.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff";
+    let wait = format!("wait --for=jsonpath={reason} pod/looping");
+    cluster.ok(&format!("-n demo {wait}")).await;
 }

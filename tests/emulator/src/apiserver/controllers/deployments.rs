@@ -37,10 +37,12 @@ fn roll_out(server: &Server, deployment: &Value) {
     let wanted = value::int(deployment, "/spec/replicas");
 
     let current = match current {
-        Some(set) if revision(&set) < newest && !paused => number(server, &set, newest + 1),
+        Some(set) if revision(&set) < newest && !paused => {
+            number(server, &set, newest.saturating_add(1))
+        }
         Some(set) => Some(set),
         None if paused => None,
-        None => make_set(server, deployment, newest + 1),
+        None => make_set(server, deployment, newest.saturating_add(1)),
     };
     if let Some(current) = &current {
         annotate(server, deployment, revision(current));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::runtime::{ContainerSpec, PodRef};
 use super::super::store::Key;
 use super::super::{Server, clock, value};
-use super::{events, pods};
+use super::{events, exits, pods};
 
 pub(super) fn step(server: &Server) {
     for pod in server.store.all("pods", None) {
@@ -16,11 +16,8 @@ pub(super) fn step(server: &Server) {
         } else if value::text(&pod, "/status/phase") == "Pending" {
             start(server, &pod);
         } else if value::text(&pod, "/status/phase") == "Running" {
-            if is_of_job(&pod) {
-                finish(server, &pod);
-            } else {
-                renew(server, &pod);
-            }
+            renew(server, &pod);
+            exits::reap(server, &pod);
         }
     }
 }
@@ -225,42 +222,6 @@ fn spec(container: &Value) -> ContainerSpec {
         tty: value::flag(container, "/tty"),
         stdin: value::flag(container, "/stdin"),
     }
-}
-
-fn is_of_job(pod: &Value) -> bool {
-    value::list(pod, "/metadata/ownerReferences")
-        .iter()
-        .any(|owner| value::text(owner, "/kind") == "Job")
-}
-
-/// Nothing tells when the work of a job is done: it is done at once.
-fn finish(server: &Server, pod: &Value) {
-    let now = clock::stamp(server.store.now());
-    server.store.update("pods", &Key::of(pod), |pod| {
-        pod["status"]["phase"] = json!("Succeeded");
-        if let Some(Value::Array(statuses)) = pod.pointer_mut("/status/containerStatuses") {
-            for status in statuses {
-                let started = status["state"]["running"]["startedAt"].clone();
-                status["ready"] = json!(false);
-                status["started"] = json!(false);
-                status["state"] = json!({ "terminated": {
-                    "exitCode": 0,
-                    "reason": "Completed",
-                    "startedAt": started,
-                    "finishedAt": now,
-                    "containerID": status["containerID"],
-                } });
-            }
-        }
-        if let Some(Value::Array(conditions)) = pod.pointer_mut("/status/conditions") {
-            for condition in conditions {
-                if condition["type"] == "Ready" || condition["type"] == "ContainersReady" {
-                    condition["status"] = json!("False");
-                    condition["reason"] = json!("PodCompleted");
-                }
-            }
-        }
-    });
 }
 
 /// A container whose image was changed is restarted with the new one.

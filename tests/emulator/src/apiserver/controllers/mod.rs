@@ -5,6 +5,7 @@
 
 mod deployments;
 mod events;
+mod exits;
 mod jobs;
 mod kubelet;
 mod namespaces;
@@ -38,7 +39,6 @@ pub(super) async fn run(server: Arc<Server>) {
     let mut newest = server.store.newest();
     let mut done = 0;
     loop {
-        newest.mark_unchanged();
         let version = server.store.version_of(WATCHED);
         if version > done {
             done = version;
@@ -47,8 +47,16 @@ pub(super) async fn run(server: Arc<Server>) {
             tokio::task::yield_now().await;
             continue;
         }
-        if newest.changed().await.is_err() {
-            return;
+        let changed = async {
+            while server.store.version_of(WATCHED) == done {
+                if newest.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = exits::next(&server) => kubelet::step(&server),
         }
     }
 }

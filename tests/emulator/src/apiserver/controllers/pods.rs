@@ -8,6 +8,9 @@ use super::super::resources::known;
 use super::super::store::Key;
 use super::super::{Server, clock, defaults, value};
 
+/// Pods that one owner gets at most: a slip of the finger is not to fill the machine's memory.
+pub(super) const MOST: i64 = 1000;
+
 /// The pods that `owner` controls and that are not on their way out.
 pub(super) fn of(server: &Server, owner: &Value) -> Vec<Arc<Value>> {
     let uid = value::uid(owner);

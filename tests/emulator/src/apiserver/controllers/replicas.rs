@@ -22,7 +22,8 @@ pub(super) fn step(server: &Server) {
 fn keep(server: &Server, kind: &'static str, component: &str, set: &Value) {
     let mut owned = pods::of(server, set);
     owned.retain(|pod| !matches!(value::text(pod, "/status/phase"), "Succeeded" | "Failed"));
-    let wanted = usize::try_from(value::int(set, "/spec/replicas")).unwrap_or_default();
+    let wanted = value::int(set, "/spec/replicas").min(pods::MOST);
+    let wanted = usize::try_from(wanted).unwrap_or_default();
     // Pods that are not ready go first, and the youngest of the others.
     owned.sort_by_key(|pod| {
         let version: u64 = value::text(pod, "/metadata/resourceVersion")

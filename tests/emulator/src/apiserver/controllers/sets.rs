@@ -53,7 +53,7 @@ fn revision(server: &Server, set: &Value) -> String {
                 "ownerReferences": [value::controller_reference(set)],
             },
             "data": { "spec": { "template": kept } },
-            "revision": newest + 1,
+            "revision": newest.saturating_add(1),
         });
         // It was not there a moment ago, and nobody else makes these.
         let _ = server.store.insert("controllerrevisions", object);
@@ -67,7 +67,7 @@ fn is_current(pod: &Value, revision: &str) -> bool {
 
 fn stateful(server: &Server, set: &Value) {
     let revision = revision(server, set);
-    let wanted = value::int(set, "/spec/replicas");
+    let wanted = value::int(set, "/spec/replicas").min(pods::MOST);
     let namespace = value::namespace(set).to_owned();
     for ordinal in 0..wanted {
         let name = format!("{}-{ordinal}", value::name(set));

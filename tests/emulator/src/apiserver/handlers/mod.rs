@@ -1,6 +1,7 @@
 //! The way of a request through the server.
 
 mod bench;
+mod decode;
 mod delete;
 mod pods;
 mod read;

@@ -20,7 +20,7 @@ use super::super::watch::{Start, Watch};
 use super::Call;
 use crate::http::{Body, json as json_answer};
 
-/// How long a watch lasts that does not say.
+/// How long a watch lasts that does not say, and at most.
 const WATCH_LASTS: Duration = Duration::from_mins(45);
 
 /// Answers a reading request.
@@ -195,9 +195,7 @@ fn watch(server: &Server, call: &Call) -> Result<Response<Body>> {
         form: Form::accepted(&call.headers),
         whole_rows: wants_whole_rows(query),
         bookmarks,
-        lasts: query
-            .number("timeoutSeconds")
-            .map_or(WATCH_LASTS, Duration::from_secs),
+        lasts: lasts(query),
     };
     let mut response = Response::new(watch.body(start));
     response.headers_mut().insert(
@@ -205,4 +203,11 @@ fn watch(server: &Server, call: &Call) -> Result<Response<Body>> {
         HeaderValue::from_static("application/json"),
     );
     Ok(response)
+}
+
+fn lasts(query: &Query) -> Duration {
+    query
+        .number("timeoutSeconds")
+        .map_or(WATCH_LASTS, Duration::from_secs)
+        .min(WATCH_LASTS)
 }

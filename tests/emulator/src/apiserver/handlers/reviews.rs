@@ -101,6 +101,11 @@ pub(super) fn token(server: &Server, call: &Call, body: &[u8]) -> Result<Respons
         0 => TOKEN_SECONDS,
         seconds => seconds,
     };
+    if seconds > 1 << 32 {
+        return Err(Status::unprocessable(
+            "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Too long: may not specify a duration larger than 2^32 seconds",
+        ));
+    }
     if seconds < 600 {
         return Err(Status::unprocessable(
             "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Invalid value: may not specify a duration less than 10 minutes",

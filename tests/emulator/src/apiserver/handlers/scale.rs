@@ -63,6 +63,11 @@ pub(super) fn write(server: &Server, call: &Call, body: &[u8]) -> Result<Respons
             return Err(Status::modified(resource, &call.target.name));
         }
         let replicas = value::int(&wanted, "/spec/replicas");
+        if i32::try_from(replicas).is_err() {
+            return Err(Status::bad_request(
+                "the number of replicas is out of range",
+            ));
+        }
         if replicas < 0 {
             return Err(Status::unprocessable(format!(
                 "Scale.autoscaling {:?} is invalid: spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0",

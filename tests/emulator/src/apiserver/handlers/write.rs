@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::patch::managed::{Writer, note_update};
@@ -12,14 +12,12 @@ use super::super::status::{Result, Status};
 use super::super::store::{Key, Refused};
 use super::super::value::{self, remove, set};
 use super::super::{Server, clock, controllers, convert, defaults, validate};
+use super::decode::{decode, decode_patched, read_object, with_warnings};
 use super::{Call, read};
 use crate::http::Body;
 
 /// How often a patch is computed anew because the object changed in between.
 const PATCH_ATTEMPTS: usize = 16;
-
-/// What validation came to: warnings to show.
-type Warnings = Vec<String>;
 
 /// Adds an object.
 pub(super) fn create(server: &Server, call: &Call, body: &[u8]) -> Result<Response<Body>> {
@@ -154,105 +152,6 @@ fn note(call: &Call, before: Option<&Value>, after: &mut Value, time: &str) {
         after,
         writer(call, time),
     );
-}
-
-/// Reads an object of the call's kind, in the form in which it is stored.
-fn read_object(call: &Call, body: &[u8]) -> Result<Value> {
-    let resource = call.target.resource;
-    let mut object = call.object(body)?;
-    let (kind, version) = (
-        value::text(&object, "/kind"),
-        value::text(&object, "/apiVersion"),
-    );
-    if (!kind.is_empty() && kind != resource.kind)
-        || (!version.is_empty() && version != resource.api_version())
-    {
-        return Err(Status::bad_request(format!(
-            "{kind} in version \"{version}\" cannot be handled as a {}: the API version in the data ({version}) does not match the expected API version ({})",
-            resource.kind,
-            resource.api_version(),
-        )));
-    }
-    object["apiVersion"] = json!(resource.api_version());
-    object["kind"] = json!(resource.kind);
-    let namespace = value::namespace(&object);
-    if !namespace.is_empty() && namespace != call.target.namespace {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
-    if resource.namespaced {
-        if call.target.namespace.is_empty() {
-            return Err(Status::method_not_allowed());
-        }
-        set(
-            &mut object,
-            &["metadata", "namespace"],
-            call.target.namespace.clone(),
-        );
-    }
-    Ok(object)
-}
-
-/// Checks fields as the call's `fieldValidation` wants it.
-fn decode(call: &Call, object: &Value) -> Result<Warnings> {
-    let resource = call.target.resource;
-    let decoding = validate::decode(resource.schema, object);
-    let refused = |why: &str| {
-        Err(Status::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {kind}: {why}",
-            resource.version,
-            kind = resource.kind,
-        )))
-    };
-    if let Some(why) = &decoding.mistyped {
-        return refused(why);
-    }
-    if decoding.unknown.is_empty() {
-        return Ok(Vec::new());
-    }
-    let unknown: Vec<String> = decoding
-        .unknown
-        .iter()
-        .map(|field| format!("unknown field {field:?}"))
-        .collect();
-    match call.query.text("fieldValidation") {
-        "Strict" => refused(&format!("strict decoding error: {}", unknown.join(", "))),
-        "Ignore" => Ok(Vec::new()),
-        _ => Ok(unknown),
-    }
-}
-
-/// As [`decode`], but only what the patch brought in is to blame.
-fn decode_patched(call: &Call, before: &Value, after: &Value, body: &[u8]) -> Result<Warnings> {
-    let known = validate::decode(call.target.resource.schema, before).unknown;
-    let mut decoding = validate::decode(call.target.resource.schema, after);
-    decoding.unknown.retain(|field| !known.contains(field));
-    if let Some(why) = &decoding.mistyped {
-        return Err(Status::bad_request(why.clone()));
-    }
-    let unknown: Vec<String> = decoding
-        .unknown
-        .iter()
-        .map(|field| format!("unknown field {field:?}"))
-        .collect();
-    match call.query.text("fieldValidation") {
-        "Strict" if !unknown.is_empty() => Err(Status::invalid_patch(
-            &String::from_utf8_lossy(body),
-            &format!("strict decoding error: {}", unknown.join(", ")),
-        )),
-        "Ignore" => Ok(Vec::new()),
-        _ => Ok(unknown),
-    }
-}
-
-fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
-    for warning in warnings {
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - {warning:?}")) {
-            response.headers_mut().append(header::WARNING, value);
-        }
-    }
-    response
 }
 
 fn create_object(

@@ -101,6 +101,12 @@ impl Runtime {
         Some(self.container(uid, container)?.exit())
     }
 
+    /// Whether the main process of a container is one that the shell can play, so that it may end.
+    pub(crate) fn plays(&self, uid: &str, container: &str) -> bool {
+        self.container(uid, container)
+            .is_some_and(|container| container.main().is_some())
+    }
+
     /// Connects to a port on which a container of the pod listens.
     ///
     /// # Errors
