@@ -174,8 +174,7 @@ async fn forward(
         Some(runtime) => runtime.connect(&target.pod.uid, port),
         None => Err(io::ErrorKind::NotFound.into()),
     };
-    // A client that is gone ends the session; there is nothing to tell it here.
-    let _ = match connected {
+    match connected {
         Ok(stream) => {
             let (reader, writer) = tokio::io::split(stream);
             let (done, ended) = oneshot::channel();
@@ -193,14 +192,14 @@ async fn forward(
             };
             // A client that resets the stream wants neither direction any more.
             let _ = futures_util::try_join!(up, down);
-            Ok(())
         }
         Err(refused) => {
             let words = target.words(port, &refused);
-            let told = error.send(words.into()).await;
-            told.and(sending.finish().await)
+            // A client that is gone ends the session; there is nothing to tell it here.
+            let _ = error.send(words.into()).await;
+            let _ = sending.finish().await;
         }
-    };
+    }
     // Clients wait for the end of the error stream, empty or not.
     let _ = error.finish().await;
 }

@@ -135,8 +135,9 @@ impl Runtime {
         }
     }
 
-    /// Attaches to the main process of a container. The first to attach to a process that reads
-    /// standard input starts it and ends it by leaving; others only see what it writes.
+    /// Attaches to the main process of a container. Who attaches with `stdin` to a process that
+    /// reads it starts the process, and kills it by leaving before its end; the next one finds a
+    /// new process. Everybody else sees what goes to the log from now on.
     pub(crate) fn attach(
         &self,
         uid: &str,
@@ -146,7 +147,8 @@ impl Runtime {
         let container = self
             .container(uid, container)
             .ok_or_else(|| StartError::NoContainer(container.to_owned()))?;
-        if container.spec.stdin
+        if stdin
+            && container.spec.stdin
             && let Some(main) = container.main()
             && let Some(attachment) = container.attach()
         {
