@@ -1,6 +1,6 @@
 //! A container runtime in memory: pods whose containers have files, logs, processes and ports.
 //!
-//! Processes are played by a small [shell]; images bring a few files and, if nothing of theirs can
+//! Processes are played by a small `shell`; images bring a few files and, if nothing of theirs can
 //! be played, a log that looks alive. Memory is bounded everywhere: pipes, logs and files. What
 //! runs for a pod ends when the pod is stopped or the runtime is dropped.
 

@@ -1,6 +1,6 @@
 //! A container's file system, in memory.
 //!
-//! One method per operation of a container's processes, all over the one [tree]. Paths given to it are absolute; `.` and `..` are resolved by name before symbolic links are
+//! One method per operation of a container's processes, all over the one `tree`. Paths given to it are absolute; `.` and `..` are resolved by name before symbolic links are
 //! followed. The whole file system holds a bounded number of bytes, beyond which writes fail as on a full disk.
 
 mod tree;
