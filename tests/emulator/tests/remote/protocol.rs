@@ -287,7 +287,7 @@ async fn requests_without_a_proper_upgrade_are_refused() {
 async fn a_client_that_leaves_ends_its_command() {
     let front = Front::start().await;
     for (leave, file) in [(true, "/tmp/left"), (false, "/tmp/dropped")] {
-        let endless = format!("echo up; while true; do echo x >> {file}; done");
+        let endless = format!("echo x > {file}; echo up; while true; do echo x >> {file}; done");
         let path = script(&["stdin", "stdout"], &endless);
         let mut socket = websocket(&front, &path, "v5.channel.k8s.io").await.unwrap();
         let mut shown = Vec::new();

@@ -43,6 +43,9 @@ const START: Duration = Duration::from_millis(30);
 /// How long a client has to read the rest and close, once everything is sent.
 const FAREWELL: Duration = Duration::from_mins(1);
 
+/// The same, once the pod is gone.
+const LAST: Duration = Duration::from_secs(1);
+
 /// What a subprotocol can do.
 #[derive(Debug, Clone, Copy)]
 struct Dialect {
@@ -238,7 +241,7 @@ where
         match stopped {
             Some(stopped) => {
                 stopped.cancelled().await;
-                tokio::time::sleep(FAREWELL / 60).await;
+                tokio::time::sleep(LAST).await;
             }
             None => std::future::pending().await,
         }

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +23,9 @@ const PROTOCOL: &str = "portforward.k8s.io";
 
 /// What is read from a pod at once, bytes.
 const BUFFER: usize = 32 * 1024;
+
+/// How long a client may go on once the server has ended its side.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The pod whose ports are forwarded.
 #[derive(Debug, Clone)]
@@ -183,22 +188,42 @@ async fn forward(
     mut error: Sending,
     (receiving, sending): (Receiving, Sending),
 ) {
-    // A client that is gone ends the session; there is nothing to tell it here.
-    let _ = match target.connect(port) {
+    match target.connect(port) {
         Ok(stream) => {
             let (reader, writer) = tokio::io::split(stream);
-            let (up, down) = (upload(receiving, writer), download(reader, sending));
+            let (done, ended) = oneshot::channel();
+            let up = async {
+                tokio::select! {
+                    uploaded = upload(receiving, writer) => uploaded,
+                    () = grace(ended) => Ok(()),
+                }
+            };
+            let down = async {
+                download(reader, sending).await?;
+                // The upload may be over already.
+                let _ = done.send(());
+                Ok(())
+            };
             // A client that resets the stream wants neither direction any more.
             let _ = futures_util::try_join!(up, down);
-            Ok(())
         }
         Err(words) => {
-            let told = error.send(words.into()).await;
-            told.and(sending.finish().await)
+            // A client that is gone ends the session; there is nothing to tell it here.
+            let _ = error.send(words.into()).await;
+            let _ = sending.finish().await;
         }
-    };
+    }
     // Clients wait for the end of the error stream, empty or not.
     let _ = error.finish().await;
+}
+
+/// What the upload still gets once the server has ended its side: older clients keep theirs open
+/// until the error stream ends, and containerd does not wait for them any longer either.
+async fn grace(ended: oneshot::Receiver<()>) {
+    if ended.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(GRACE).await;
 }
 
 async fn upload(mut stream: Receiving, mut port: impl AsyncWrite + Unpin) -> Result<(), Gone> {

@@ -1,7 +1,7 @@
 //! A container's log: what its main process wrote, or what a process of its image would write.
 //!
 //! Made-up lines are computed when somebody reads: nothing runs for a log that nobody looks at.
-//! A reader that falls behind what is kept misses lines, as after a rotation.
+//! Keeping, reading and following share their numbering of lines, hence one file. A reader that falls behind what is kept misses lines, as after a rotation.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

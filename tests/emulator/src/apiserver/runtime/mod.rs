@@ -1,6 +1,6 @@
 //! A container runtime in memory: pods whose containers have files, logs, processes and ports.
 //!
-//! Processes are played by a small [shell]; images bring a few files and, if nothing of theirs can
+//! Processes are played by a small `shell`; images bring a few files and, if nothing of theirs can
 //! be played, a log that looks alive. Memory is bounded everywhere: pipes, logs and files. What
 //! runs for a pod ends when the pod is stopped or the runtime is dropped.
 
@@ -141,8 +141,9 @@ impl Runtime {
         }
     }
 
-    /// Attaches to the main process of a container. The first to attach to a process that reads
-    /// standard input starts it and ends it by leaving; others only see what it writes.
+    /// Attaches to the main process of a container. Who attaches with `stdin` to a process that
+    /// reads it starts the process, and kills it by leaving before its end; the next one finds a
+    /// new process. Everybody else sees what goes to the log from now on.
     pub(crate) fn attach(
         &self,
         uid: &str,
@@ -152,7 +153,8 @@ impl Runtime {
         let container = self
             .container(uid, container)
             .ok_or_else(|| StartError::NoContainer(container.to_owned()))?;
-        if container.spec.stdin
+        if stdin
+            && container.spec.stdin
             && let Some(main) = container.main()
             && let Some(attachment) = container.attach()
         {

@@ -114,7 +114,7 @@ async fn attaching_runs_the_main_process_that_reads() {
 
 #[tokio::test(start_paused = true)]
 async fn attaching_to_a_service_shows_what_it_writes() {
-    let runtime = start(vec![container("registry/app:1")]);
+    let runtime = start(vec![container("example/app:1")]);
     let mut process = runtime.attach("uid", "app", false).unwrap();
     let chunk = process.stdout.chunk(usize::MAX).await.unwrap();
     assert!(chunk.ends_with(b"heartbeat seq=0\n"), "{chunk:?}");

@@ -1,6 +1,6 @@
 //! A container's file system, in memory.
 //!
-//! Paths given to it are absolute; `.` and `..` are resolved by name before symbolic links are
+//! One method per operation of a container's processes, all over the one `tree`. Paths given to it are absolute; `.` and `..` are resolved by name before symbolic links are
 //! followed. The whole file system holds a bounded number of bytes, beyond which writes fail as on a full disk.
 
 mod tree;
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tree::{Content, Node, Tree, components};
 
 /// How many bytes all files of a container may hold.
-const CAPACITY: u64 = 512 * 1024 * 1024;
+pub(crate) const CAPACITY: u64 = 256 * 1024 * 1024;
 
 /// Why an operation on a file failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

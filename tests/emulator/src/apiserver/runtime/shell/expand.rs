@@ -7,8 +7,11 @@ use super::streams::{Output, Streams};
 use super::syntax::{Part, Text, Word};
 use crate::apiserver::runtime::pipe;
 
-/// What the output of a command substitution may be, bytes.
-const SUBSTITUTION: usize = 1024 * 1024;
+/// What a word or the output of a command substitution may be, bytes.
+const WORD: usize = 1024 * 1024;
+
+/// What a shell says of a word beyond that.
+const TOO_LONG: &str = "Argument list too long";
 
 /// A field being put together: its text, and which of its characters may act as a pattern.
 #[derive(Debug, Default)]
@@ -57,6 +60,9 @@ impl Shell {
         let mut whole = String::new();
         for part in &word.0 {
             whole += &self.text(part, streams).await?;
+            if whole.len() > WORD {
+                return Err(TOO_LONG.to_owned());
+            }
         }
         Ok(whole)
     }
@@ -80,6 +86,9 @@ impl Shell {
                 continue;
             }
             let text = self.text(part, streams).await?;
+            if field.as_ref().map_or(0, |field| field.text.len()) + text.len() > WORD {
+                return Err(TOO_LONG.to_owned());
+            }
             let literal = matches!(part.text, Text::Literal(_));
             if part.quoted || literal {
                 let field = field.get_or_insert_default();
@@ -154,7 +163,7 @@ impl Shell {
                 let read = async {
                     let mut output = Vec::new();
                     while let Some(chunk) = reader.chunk(usize::MAX).await {
-                        if output.len() + chunk.len() > SUBSTITUTION {
+                        if output.len() + chunk.len() > WORD {
                             return None;
                         }
                         output.extend_from_slice(&chunk);
@@ -163,7 +172,7 @@ impl Shell {
                 };
                 let (status, output) = futures_util::join!(run, read);
                 self.status = status;
-                let output = output.ok_or("command substitution: output too long")?;
+                let output = output.ok_or(TOO_LONG)?;
                 let output = String::from_utf8_lossy(&output);
                 Ok(output.trim_end_matches('\n').to_owned())
             }

@@ -1,7 +1,8 @@
 //! From the text of a script to its commands.
 //!
 //! A recursive descent over characters, as the shell's grammar is not regular: quotes nest in
-//! substitutions and those in quotes.
+//! substitutions and those in quotes. Words are read in `words`; the rest of the grammar stays in
+//! one file, as its rules call each other.
 
 use super::syntax::{Command, List, Part, Pipeline, Redirect, Stage, Target, Text, When};
 

@@ -1,4 +1,4 @@
-//! Running what was parsed.
+//! Running what was parsed: one method for each kind of node, which call each other.
 
 use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 

@@ -84,9 +84,12 @@ impl Output {
     pub(crate) async fn write(&self, bytes: impl Into<Bytes>) -> Result<(), WriteError> {
         match self {
             Self::Pipe(writer) => Ok(writer.write(bytes).await?),
-            Self::File { files, path } => Ok(files.append(path, &bytes.into())?),
+            // A command that never waits for a reader must still let others run.
+            Self::File { files, path } => {
+                tokio::task::yield_now().await;
+                Ok(files.append(path, &bytes.into())?)
+            }
             Self::Null => {
-                // A command that writes nowhere must still let others run.
                 tokio::task::yield_now().await;
                 Ok(())
             }

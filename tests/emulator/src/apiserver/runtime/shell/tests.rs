@@ -205,7 +205,7 @@ async fn commands_work_on_files() {
             "data\ndata\n",
             1,
         ),
-        ("echo one | tee /tmp/t | cat - /tmp/t", "one\none\n", 0),
+        ("echo one | tee /tmp/t; cat /tmp/t", "one\none\n", 0),
         (
             "ln -s /etc/hostname /tmp/l; cat /tmp/l; ls -l /tmp/l | cut -c1",
             "web-0\nl\n",
@@ -273,6 +273,11 @@ async fn failures_are_said_on_standard_error() {
             "echo 'open",
             "sh: syntax error: unexpected \"end of file\"\n",
             2,
+        ),
+        (
+            "x=aaaaaaaa; while x=$x$x; do :; done",
+            "sh: Argument list too long\n",
+            0,
         ),
         ("echo $((1/0))", "sh: divide by zero\n", 1),
         (

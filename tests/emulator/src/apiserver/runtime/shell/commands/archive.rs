@@ -1,6 +1,6 @@
 //! `tar`, as `kubectl cp` needs it.
 //!
-//! Archives stream: the tar crate runs on a thread that may block, which ends when a pipe breaks.
+//! Packing and unpacking are one command with one set of options, hence one file. Archives stream: the tar crate runs on a thread that may block, which ends when a pipe breaks.
 
 use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;

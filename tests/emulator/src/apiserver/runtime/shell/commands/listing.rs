@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Call, Ended};
-use crate::apiserver::runtime::filesystem::{FileSystem, Kind, Metadata};
+use crate::apiserver::runtime::filesystem::{CAPACITY, FileSystem, Kind, Metadata};
 
 impl Call<'_> {
     pub(super) async fn ls(&mut self) -> Ended {
@@ -110,7 +110,7 @@ impl Call<'_> {
 
     pub(super) async fn df(&mut self) -> Ended {
         let used = total(&self.shell.container.files, "/").div_ceil(1024);
-        let all = 512 * 1024;
+        let all = CAPACITY / 1024;
         let text = format!(
             "Filesystem           1K-blocks      Used Available Use% Mounted on\noverlay              {all:9} {used:9} {:9} {:3}% /\n",
             all - used,
