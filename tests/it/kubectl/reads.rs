@@ -83,9 +83,8 @@ async fn reads_as_a_service_account() {
     reads(Mode::Token).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn watches_and_logs_flow_as_things_happen() {
-    let session = Session::open(Mode::Aad).await;
+async fn watches(mode: Mode) {
+    let session = Session::open(mode).await;
     let mut watch =
         Reading::start(
             &mut session
@@ -110,4 +109,14 @@ async fn watches_and_logs_flow_as_things_happen() {
     let first = logs.until("").await;
     let second = logs.until("").await;
     assert_ne!(first, second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_as_an_entra_identity() {
+    watches(Mode::Aad).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_as_a_service_account() {
+    watches(Mode::Token).await;
 }

@@ -212,4 +212,5 @@ async fn streams_over_spdy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_as_a_service_account() {
     streams(Mode::Token, true).await;
+    streams(Mode::Token, false).await;
 }
