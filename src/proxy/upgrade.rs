@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{Either, Empty, Full};
 use hyper::body::Incoming;
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::time::{MissedTickBehavior, interval};
@@ -69,7 +68,7 @@ pub(super) async fn answer<U: Upstream>(
             Ok(both) => both,
             Err(error) => return tracing::debug!(%error, "an upgrade did not come about"),
         };
-        copy(client, far).await;
+        copy(TokioIo::new(client), TokioIo::new(far)).await;
     });
     keep_upgrade(response.headers_mut());
     response.map(|_| Either::Right(Full::default()))
@@ -88,9 +87,13 @@ enum End {
 
 /// Copies both ways. Each direction ends by itself: one that has ended, or whose sink takes no
 /// more, leaves the other one running, so that no word already said is lost.
-async fn copy(client: Upgraded, far: Upgraded) {
-    let (client_reader, client_writer) = split(TokioIo::new(client));
-    let (far_reader, far_writer) = split(TokioIo::new(far));
+async fn copy<C, F>(client: C, far: F)
+where
+    C: AsyncRead + AsyncWrite,
+    F: AsyncRead + AsyncWrite,
+{
+    let (client_reader, client_writer) = split(client);
+    let (far_reader, far_writer) = split(far);
     let mut up = pin!(pump(client_reader, far_writer));
     let mut down = pin!(pump(far_reader, client_writer));
     tokio::select! {
@@ -150,7 +153,55 @@ fn keep_upgrade(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::duplex;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_has_said_all_still_hears_the_answer() {
+        let (mut client, near) = duplex(64);
+        let (far, mut cluster) = duplex(64);
+        let copying = tokio::spawn(copy(near, far));
+        client.write_all(b"question").await.expect("writes");
+        client.shutdown().await.expect("half-closes");
+        let mut heard = String::new();
+        cluster
+            .read_to_string(&mut heard)
+            .await
+            .expect("reads to the half-close");
+        cluster.write_all(b"answer to ").await.expect("answers");
+        cluster.write_all(heard.as_bytes()).await.expect("answers");
+        drop(cluster);
+        let mut answer = String::new();
+        client
+            .read_to_string(&mut answer)
+            .await
+            .expect("reads to the end");
+        assert_eq!(answer, "answer to question");
+        copying.await.expect("ends");
+    }
+
+    /// A far side that takes nothing more and still has something to say.
+    #[tokio::test]
+    async fn words_already_said_outlive_a_far_side_that_takes_no_more() {
+        let (mut client, near) = duplex(64);
+        let (said, mut speaking) = duplex(64);
+        let (taken, taking) = duplex(64);
+        drop(taking);
+        let far = tokio::io::join(said, taken);
+        let copying = tokio::spawn(copy(near, far));
+        client.write_all(b"too late").await.expect("writes");
+        let last = [7; 200];
+        let speaking = async {
+            speaking.write_all(&last).await.expect("speaks");
+            drop(speaking);
+        };
+        let mut heard = Vec::new();
+        let (heard_all, ()) = tokio::join!(client.read_to_end(&mut heard), speaking);
+        heard_all.expect("reads to the end");
+        assert_eq!(heard, last);
+        copying.await.expect("ends");
+    }
 
     fn request(version: Version, connection: &str, upgrade: Option<&str>) -> Request<()> {
         let mut builder = Request::builder()
