@@ -58,6 +58,24 @@ pub(super) fn swagger() -> Value {
     })
 }
 
+/// The media type in which older kubectls want the version 2 document.
+pub(super) const SWAGGER_PROTOBUF: &str =
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// The same in protobuf.
+pub(super) fn swagger_protobuf() -> Vec<u8> {
+    // Every part is shorter than 128 bytes, so that its length is one byte.
+    let field = |number: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).unwrap_or_default();
+        [&[number << 3 | 2, length], content].concat()
+    };
+    let version = discovery::version();
+    let version = version["gitVersion"].as_str().unwrap_or_default();
+    let info = [field(1, b"Kubernetes"), field(2, version.as_bytes())].concat();
+    let (paths, definitions) = (field(8, &[]), field(9, &[]));
+    [field(1, b"2.0"), field(2, &info), paths, definitions].concat()
+}
+
 fn root(group: &str, version: &str) -> String {
     if group.is_empty() {
         format!("api/{version}")
@@ -204,6 +222,18 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_old_document_is_well_formed_in_protobuf() {
+        let mut rest = swagger_protobuf();
+        let mut numbers = Vec::new();
+        while let [key, length, ..] = rest[..] {
+            numbers.push(key >> 3);
+            rest.drain(..2 + usize::from(length));
+        }
+        assert!(rest.is_empty());
+        assert_eq!(numbers, [1, 2, 8, 9]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::Server;
 use super::auth::{self, User};
 use super::authz::{self, Access};
-use super::request::{Query, Target};
+use super::request::{self, Query, Target};
 use super::status::{Result, Status};
 use super::{discovery, openapi, protobuf};
 use crate::http::{Body, full, json as json_answer};
@@ -152,7 +152,21 @@ async fn plain(path: &str, request: Request<Incoming>) -> Result<Response<Body>>
         "/" => ok(json!({ "paths": ["/api", "/apis", "/healthz", "/openapi/v3", "/version"] })),
         "/version" => ok(discovery::version()),
         "/healthz" | "/livez" | "/readyz" => Ok(Response::new(full("ok"))),
-        "/openapi/v2" => ok(openapi::swagger()),
+        "/openapi/v2" => {
+            let wanted = request::accepted(request.headers()).next();
+            if wanted != Some(openapi::SWAGGER_PROTOBUF) {
+                return ok(openapi::swagger());
+            }
+            let mut response = Response::new(full(openapi::swagger_protobuf()));
+            // What is asked for is no valid media type; the answer's is, as the real server's.
+            let media_type = HeaderValue::from_static(
+                "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+            );
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, media_type);
+            Ok(response)
+        }
         "/openapi/v3" => ok(openapi::index()),
         _ => {
             let document = path
