@@ -1,7 +1,7 @@
 //! Which cloud: where Azure Resource Manager, Entra and the relay are.
 //!
 //! Three clouds are known by name; any other is described by a cloud file, a JSON document whose
-//! fields are those of [`CloudFile`]. Nothing in the program treats a named cloud otherwise than
+//! form is in `docs/clouds.md`. Nothing in the program treats a named cloud otherwise than
 //! one from a file.
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! A small apiserver in memory, enough for kubectl as people use it.
 //!
-//! A request walks through [`handlers`]: who calls (`auth`), what about (`request`), whether that
+//! A request walks through `handlers`: who calls (`auth`), what about (`request`), whether that
 //! is allowed (`authz`), and then the handler of its verb. Objects are plain JSON in `store`;
 //! which kinds there are is data (`resources`), and how they merge comes from the schemas of
 //! Kubernetes itself (`schema`). `controllers` play the controller manager, the scheduler and the
