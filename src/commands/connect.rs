@@ -23,6 +23,8 @@ use crate::shutdown::Signals;
 
 /// How long running requests may take to finish once the end has begun.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the tunnels may take to end after that.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Serves the clusters of `settings` until a signal comes or the command ends. Returns the exit
 /// code.
@@ -144,21 +146,35 @@ impl Started {
                 let code = child::run(&program, &arguments, &private, signals).await?;
                 // Whoever used the tunnel is gone: there is nothing to wait for.
                 self.serving.abort();
+                self.close().await;
                 Ok(code)
             }
         }
     }
 
-    async fn until_a_signal(self, printer: Printer, signals: &mut Signals) -> Result<u8, Error> {
+    async fn until_a_signal(
+        mut self,
+        printer: Printer,
+        signals: &mut Signals,
+    ) -> Result<u8, Error> {
         signals.next().await;
         printer.tell(&Event::Stopping);
         self.stop.cancel();
         tokio::select! {
-            _ = self.serving => {}
+            _ = &mut self.serving => self.close().await,
             // Asked again: now.
             _ = signals.next() => {}
         }
         Ok(0)
+    }
+
+    /// Tells the far side of every tunnel that it ends.
+    async fn close(&self) {
+        let closing = self
+            .clusters
+            .iter()
+            .map(|cluster| cluster.pool.close(FAREWELL));
+        futures_util::future::join_all(closing).await;
     }
 
     /// Writes every context into the user's kubeconfig; the first cluster's becomes current.

@@ -334,6 +334,21 @@ async fn a_refusal_that_renewal_does_not_mend_is_told() {
 }
 
 #[tokio::test]
+async fn closing_ends_the_tunnels_in_order() {
+    for alpn in [&BOTH[..], &["http/1.1"]] {
+        let world = world(alpn, |_| {});
+        world.get("/").await.expect("an answer");
+        let started = tokio::time::Instant::now();
+        world.pool.close(Duration::from_secs(20)).await;
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "a tunnel did not end by itself"
+        );
+        assert_eq!(world.pool.lanes(), 0);
+    }
+}
+
+#[tokio::test]
 async fn another_authority_is_not_trusted() {
     let mut world = world(&BOTH, |_| {});
     let other = LocalCertificate::generate()

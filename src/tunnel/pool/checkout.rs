@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::TaskTracker;
 
 use super::connection::http1_builder;
 use super::{Inner, Outgoing, lock};
@@ -29,10 +30,11 @@ impl<B: Outgoing> Idle<B> {
     pub(super) async fn start(
         stream: Box<dyn Io>,
         far_side: Arc<FarSide>,
+        tasks: &TaskTracker,
     ) -> Result<Self, TunnelError> {
         let (sender, connection) = http1_builder().handshake(TokioIo::new(stream)).await?;
         // Ends when the tunnel breaks or its sender is dropped.
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "HTTP/1.1 tunnel ended");
             }
@@ -83,12 +85,15 @@ impl<B: Outgoing> Drop for Checkout<B> {
         };
         let pool = self.pool.clone();
         // Ends as soon as the connection is ready or closed.
-        runtime.spawn(async move {
-            if idle.sender.ready().await.is_ok() {
-                lock(&pool.idle).push(idle);
+        let returning = async move {
+            if idle.sender.ready().await.is_ok()
+                && let Some(waiting) = &mut *lock(&pool.idle)
+            {
+                waiting.push(idle);
             }
             drop(permit);
-        });
+        };
+        self.pool.tasks.spawn_on(returning, &runtime);
     }
 }
 

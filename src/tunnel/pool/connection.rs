@@ -6,7 +6,8 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio_util::task::TaskTracker;
 
 use super::Outgoing;
 use crate::tunnel::{FarSide, Io, TunnelError};
@@ -20,8 +21,21 @@ const HEADER_LIST: u32 = 1 << 20;
 /// Pings go end to end and notice an agent that is gone though the relay is not.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-pub(super) fn http2_builder() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+/// Spawns hyper's own tasks where the pool can wait for them.
+#[derive(Debug, Clone)]
+pub(super) struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+pub(super) fn http2_builder(tasks: &TaskTracker) -> http2::Builder<Tracked> {
+    let mut builder = http2::Builder::new(Tracked(tasks.clone()));
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -69,10 +83,11 @@ pub(super) fn for_http1<B>(request: &mut Request<B>, far_side: &FarSide) {
 pub(super) async fn upgrade<B: Outgoing>(
     stream: Box<dyn Io>,
     request: Request<B>,
+    tasks: &TaskTracker,
 ) -> Result<Response<Incoming>, TunnelError> {
     let (mut sender, connection) = http1_builder().handshake(TokioIo::new(stream)).await?;
     // Ends with the upgrade, or with the answer that declines it.
-    tokio::spawn(async move {
+    tasks.spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upgrade tunnel ended");
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
+use tokio_util::task::TaskTracker;
 
 use super::connection::http2_builder;
 use super::{Outgoing, Tunnel};
@@ -26,12 +27,13 @@ impl<B: Outgoing> Lane<B> {
     pub(super) async fn start(
         stream: Box<dyn Io>,
         far_side: Arc<FarSide>,
+        tasks: &TaskTracker,
     ) -> Result<(Self, Stream), TunnelError> {
-        let (sender, mut connection) = http2_builder().handshake(TokioIo::new(stream)).await?;
+        let (sender, mut connection) = http2_builder(tasks).handshake(TokioIo::new(stream)).await?;
         let limit = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
         let published = limit.clone();
         // Ends when the tunnel breaks, or when nobody holds a sender or a body any more.
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             let driving = std::future::poll_fn(|cx| {
                 let polled = Pin::new(&mut connection).poll(cx);
                 published.store(connection.current_max_send_streams(), Ordering::Relaxed);

@@ -22,6 +22,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use self::checkout::{Checkout, Http1, Idle};
 use self::lane::{Lane, Stream};
@@ -67,13 +68,16 @@ struct Inner<B> {
     opening: Arc<tokio::sync::Mutex<()>>,
     dials: Mutex<Dials>,
     lanes: Mutex<Vec<Lane<B>>>,
-    idle: Mutex<Vec<Idle<B>>>,
+    /// HTTP/1.1 tunnels that wait for a request; `None` once the pool is closed.
+    idle: Mutex<Option<Vec<Idle<B>>>>,
     /// One permit for each HTTP/1.1 tunnel in use.
     http1_tunnels: Arc<Semaphore>,
     /// Set once the far side has turned HTTP/2 down.
     http1_only: AtomicBool,
     /// Set once a tunnel has opened: an agent that is away now may come back.
     has_worked: AtomicBool,
+    /// The tasks that drive connections and dials.
+    tasks: TaskTracker,
 }
 
 /// How many dials have ended, and how the last one failed.
@@ -98,10 +102,11 @@ impl<B: Outgoing> Pool<B> {
                 opening: Arc::default(),
                 dials: Mutex::default(),
                 lanes: Mutex::default(),
-                idle: Mutex::default(),
+                idle: Mutex::new(Some(Vec::new())),
                 http1_tunnels: Arc::new(Semaphore::new(HTTP1_TUNNELS)),
                 http1_only: AtomicBool::new(false),
                 has_worked: AtomicBool::new(false),
+                tasks: TaskTracker::new(),
             }),
         }
     }
@@ -157,10 +162,21 @@ impl<B: Outgoing> Pool<B> {
         connection::for_http1(&mut request, &opened.far_side);
         timeout(
             UPGRADE_DEADLINE,
-            connection::upgrade(opened.stream, request),
+            connection::upgrade(opened.stream, request, &self.inner.tasks),
         )
         .await
         .unwrap_or(Err(TunnelError::Deadline("an answer to the upgrade")))
+    }
+
+    /// Ends the tunnels that carry nothing, telling the far side, and waits up to `grace` for
+    /// those that still do. For the end of the program: no request may follow.
+    pub async fn close(&self, grace: Duration) {
+        lock(&self.inner.lanes).clear();
+        *lock(&self.inner.idle) = None;
+        self.inner.tasks.close();
+        if timeout(grace, self.inner.tasks.wait()).await.is_err() {
+            tracing::debug!("a tunnel did not end in time");
+        }
     }
 
     /// How many HTTP/2 tunnels are open.
@@ -276,7 +292,7 @@ impl<B: Outgoing> Inner<B> {
         // In a task of its own: whoever asked first may lose patience, the others need the tunnel
         // all the same. It ends by the dial's own deadlines.
         let inner = self.clone();
-        let dial = tokio::spawn(async move {
+        let dial = self.tasks.spawn(async move {
             let opened = inner.open(None).await;
             let mut dials = lock(&inner.dials);
             dials.ended += 1;
@@ -295,7 +311,7 @@ impl<B: Outgoing> Inner<B> {
         let permit = self.permit().await;
         let idle = {
             let mut idle = lock(&self.idle);
-            std::iter::from_fn(|| idle.pop()).find(Idle::is_ready)
+            std::iter::from_fn(|| idle.as_mut()?.pop()).find(Idle::is_ready)
         };
         match idle {
             Some(idle) => Ok(Tunnel::Http1(Http1::new(idle, permit))),
@@ -328,14 +344,14 @@ impl<B: Outgoing> Inner<B> {
         } = self.opener.open(Purpose::Requests).await?;
         self.has_worked.store(true, Ordering::Relaxed);
         if is_h2 {
-            let (lane, stream) = Lane::start(stream, far_side).await?;
+            let (lane, stream) = Lane::start(stream, far_side, &self.tasks).await?;
             let tunnel = lane.tunnel(stream);
             self.http1_only.store(false, Ordering::Relaxed);
             lock(&self.lanes).push(lane);
             return Ok(tunnel);
         }
         self.http1_only.store(true, Ordering::Relaxed);
-        let idle = Idle::start(stream, far_side).await?;
+        let idle = Idle::start(stream, far_side, &self.tasks).await?;
         let permit = match permit {
             Some(permit) => permit,
             None => self.permit().await,
