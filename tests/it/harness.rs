@@ -73,9 +73,17 @@ impl World {
         command
     }
 
+    /// arcproxy, with no signal ignored, however the tests were started.
     pub(crate) fn arcproxy(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(env!("CARGO_BIN_EXE_arcproxy"));
-        command.args(arguments);
+        self.arcproxy_with("--default-signal=INT,TERM,HUP", arguments)
+    }
+
+    /// arcproxy behind `env` with one of its options for signals.
+    pub(crate) fn arcproxy_with(&self, signals: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command("/usr/bin/env");
+        command
+            .args([signals, env!("CARGO_BIN_EXE_arcproxy")])
+            .args(arguments);
         command
     }
 

@@ -8,7 +8,7 @@ use arc_emulator::faults::FaultSet;
 use arc_emulator::relay::Cut;
 use tokio::time::{Instant, timeout};
 
-use crate::harness::{DEADLINE, Ran, World};
+use crate::harness::{DEADLINE, Proxy, Ran, World};
 
 /// Asks until `done`, for no longer than anything may take.
 async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
@@ -183,4 +183,16 @@ async fn a_second_signal_ends_it_at_once() {
     proxy.signal("INT");
     proxy.signal("INT");
     assert_eq!(proxy.ended().await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_nohup_it_outlives_the_terminal() {
+    let world = World::new().await;
+    let command = world.arcproxy_with("--ignore-signal=HUP", &["-n", "edge-demo", "-g", "demo"]);
+    let proxy = Proxy::start(command).await;
+    proxy.signal("HUP");
+    version(&world).await.ok();
+    proxy.signal("TERM");
+    let (code, stderr) = proxy.ended().await;
+    assert_eq!(code, Some(0), "{stderr}");
 }
