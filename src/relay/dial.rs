@@ -259,6 +259,25 @@ mod tests {
     }
 
     #[test]
+    fn the_address_is_that_of_azures_own_client() {
+        let golden = include_str!("../../tests/fixtures/sas.json");
+        let golden: serde_json::Value = serde_json::from_str(golden).expect("JSON");
+        let address = golden["addresses"]["send"].as_str().expect("an address");
+        let rendezvous = Rendezvous {
+            host: "contoso.servicebus.windows.net".to_owned(),
+            port: 443,
+            path: "hyco".to_owned(),
+            token: Secret::from(golden["tokens"][1]["token"].as_str().expect("a token")),
+        };
+        let request = request(&rendezvous, "key").expect("a request");
+        let host = request.headers()[header::HOST].to_str().expect("text");
+        // That client always names the port, which for 443 is the same address.
+        let ours = format!("wss://{host}:443{}", request.uri());
+        let anonymous = |address: &str| address.rsplit_once('=').expect("an id").0.to_owned();
+        assert_eq!(anonymous(&ours), anonymous(address));
+    }
+
+    #[test]
     fn a_token_cannot_add_headers() {
         let rendezvous = Rendezvous {
             host: "h".to_owned(),
