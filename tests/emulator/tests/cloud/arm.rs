@@ -1,4 +1,6 @@
 //! Resource Manager, asked as its clients ask it.
+//!
+//! Long, because every answer that it gives has its test here, beside the others of its kind.
 
 use std::sync::Arc;
 

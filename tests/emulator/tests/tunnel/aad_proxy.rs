@@ -1,4 +1,6 @@
 //! kube-aad-proxy, reached as a client reaches it: over the relay and the agent, with TLS inside.
+//!
+//! Long, because everything that may stand in a token has its verdict here, beside the others.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
