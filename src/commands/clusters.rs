@@ -60,13 +60,19 @@ pub(super) async fn open(
     settings: &Settings,
     printer: Printer,
 ) -> Result<Vec<Arc<Cluster>>, Error> {
-    let started = Instant::now();
-    // The key takes a tenth of a second of CPU, Entra as long to answer: side by side.
-    let scope = settings.cloud.resource_manager_scope();
-    let (identities, _) = tokio::try_join!(
-        Identities::ready(&settings.mode),
-        azure.sign_in.bearer(&scope)
+    // ARM's token and the cluster's come side by side; both are refused in Entra's words.
+    let ((), clusters) = tokio::try_join!(
+        sign_in(azure, settings, printer),
+        open_all(azure, settings, printer)
     )?;
+    Ok(clusters)
+}
+
+/// Signs in to ARM and says so. Whoever calls ARM meanwhile waits for the same token.
+async fn sign_in(azure: &Azure, settings: &Settings, printer: Printer) -> Result<(), Error> {
+    let started = Instant::now();
+    let scope = settings.cloud.resource_manager_scope();
+    azure.sign_in.bearer(&scope).await?;
     let identity = azure.sign_in.description();
     printer.tell(&Event::SignedIn {
         identity: &identity,
@@ -80,6 +86,15 @@ pub(super) async fn open(
             if offset > 0 { "behind" } else { "ahead of" },
         ));
     }
+    Ok(())
+}
+
+async fn open_all(
+    azure: &Azure,
+    settings: &Settings,
+    printer: Printer,
+) -> Result<Vec<Arc<Cluster>>, Error> {
+    let identities = Identities::ready(&settings.mode).await?;
     let ids = match &settings.clusters {
         Clusters::Ids(ids) => ids.clone(),
         Clusters::Named(id) => vec![id.clone()],
