@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::client::Client;
+use crate::process::Process;
 use crate::report::Report;
 use crate::requests::{Used, ratios};
 use crate::world::World;
@@ -26,7 +27,9 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
         let order = [round % 2 == 0, round % 2 != 0];
         for is_direct in order {
             if is_direct {
+                let used = Used::from(&Process::this())?;
                 down.0.push(download(&mut direct, effort.body_mib).await?);
+                report.add_one("client_cpu_s_per_gib", per_gib(&used, effort.body_mib)?);
                 continue;
             }
             let used = (Used::from(&arcproxy)?, Used::from(&emulator)?);

@@ -94,11 +94,11 @@ impl Client {
         })
     }
 
-    /// Another handle of the same connection, where it carries many requests at once.
-    pub(crate) fn share(&self) -> Option<Self> {
+    /// Another handle of the same connection, which must carry many requests at once.
+    pub(crate) fn share(&self) -> Result<Self> {
         match &self.sender {
-            Sender::Http1(_) => None,
-            Sender::Http2(sender) => Some(Self {
+            Sender::Http1(_) => Err("HTTP/1.1 carries one request at once".into()),
+            Sender::Http2(sender) => Ok(Self {
                 sender: Sender::Http2(sender.clone()),
                 base: self.base.clone(),
                 authorization: self.authorization.clone(),
@@ -129,12 +129,7 @@ impl Client {
         Ok(started.elapsed())
     }
 
-    pub(crate) async fn send(
-        &mut self,
-        method: Method,
-        path: &str,
-        body: Body,
-    ) -> Result<Response<Incoming>> {
+    async fn send(&mut self, method: Method, path: &str, body: Body) -> Result<Response<Incoming>> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base));
@@ -181,7 +176,7 @@ pub(crate) async fn drain(mut body: Incoming) -> Result<u64> {
 }
 
 /// A body of `length` bytes.
-pub(crate) fn zeros(length: u64) -> Body {
+fn zeros(length: u64) -> Body {
     let chunks = stream::unfold(length, |left| async move {
         let next = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
         let chunk = Bytes::from_static(&ZEROS[..next]);
