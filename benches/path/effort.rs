@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) struct Effort {
     /// What the report calls it.
     pub(crate) name: &'static str,
+    /// When the harness is taken for hung; far more than a slow machine needs.
+    pub(crate) deadline: Duration,
     /// Rounds of small requests; each round has every contender once.
     pub(crate) rounds: usize,
     /// Small requests of one contender in one round, one after another.
@@ -46,6 +48,7 @@ impl Effort {
     /// For figures.
     pub(crate) const FULL: Self = Self {
         name: "full",
+        deadline: Duration::from_hours(1),
         rounds: 15,
         requests: 2000,
         concurrent_requests: 8000,
@@ -62,6 +65,7 @@ impl Effort {
     /// To see that the harness works.
     pub(crate) const QUICK: Self = Self {
         name: "quick",
+        deadline: Duration::from_mins(10),
         rounds: 3,
         requests: 400,
         concurrent_requests: 1600,

@@ -30,6 +30,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use tokio::time::timeout;
 
 use crate::binaries::Binaries;
 use crate::effort::Effort;
@@ -101,7 +102,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let report = runtime.block_on(measure(binaries, effort, groups))?;
+    let report = runtime
+        .block_on(async { timeout(effort.deadline, measure(binaries, effort, groups)).await })??;
     let json = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench/path.json");
     report.write(&json)?;
     let mut out = io::stdout().lock();
