@@ -195,7 +195,7 @@ impl Builder {
             cluster.listener_path.clone(),
         );
         let agent = Agent::start(AgentConfig {
-            relay: gear.relay.address(),
+            relay: gear.relay.agent_address(),
             namespace: RELAY.to_owned(),
             path: cluster.listener_path.clone(),
             tls: gear.authority.client_config(&["http/1.1"])?,
