@@ -97,8 +97,8 @@ pub struct Cli {
     #[arg(long, env = "ARCPROXY_DEBUG", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
     pub debug: bool,
 
-    /// Log more; may be repeated
-    #[arg(short, long, action = ArgAction::Count)]
+    /// Log what happens; twice is --debug
+    #[arg(short, long, env = "ARCPROXY_VERBOSE", action = ArgAction::Count)]
     pub verbose: u8,
 
     /// Show nothing but warnings and errors on stderr

@@ -202,7 +202,7 @@ impl Code {
                 "check that this machine may reach the relay (*.servicebus.windows.net in Azure) on port 443 with WebSockets"
             }
             Self::RelayRefused => {
-                "wait a minute and try again; run with --debug for the relay's tracking id"
+                "wait a minute and try again; Azure's support asks for the tracking id above"
             }
             Self::ProxyCertificate => {
                 "the cluster's certificate may just have been replaced: try again in a minute, then restart kube-aad-proxy on the cluster"

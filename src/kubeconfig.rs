@@ -30,7 +30,7 @@ mod tests;
 mod tree;
 
 pub use error::{MergeError, WriteError};
-pub use file::{Warning, Written, write};
+pub use file::{Warning, Written, check, write};
 
 /// What arcproxy puts into a kubeconfig: one cluster, one user, and the context that joins them.
 #[derive(Clone, Copy)]

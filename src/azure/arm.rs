@@ -185,7 +185,7 @@ impl Arm {
                 .headers
                 .get("x-ms-correlation-request-id")
                 .and_then(|value| value.to_str().ok());
-            tracing::debug!(%method, path = url.path(), status = answer.status.as_u16(), correlation = id, "ARM answered");
+            tracing::info!(%method, path = url.path(), status = answer.status.as_u16(), correlation = id, "ARM answered");
             let busy = matches!(
                 answer.status,
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE

@@ -60,7 +60,10 @@ struct Started {
 
 impl Started {
     async fn new(settings: &Settings, printer: Printer) -> Result<Self, Error> {
-        // Before anything is sent: a port that is taken is worth no sign-in.
+        // Before anything is sent: what cannot end well is worth no sign-in.
+        if let Target::File(file) = &settings.target {
+            kubeconfig::check(file).map_err(|error| explain(&error, file))?;
+        }
         let listener = Listener::bind(settings.port).await?;
         let port = listener.port();
         let certificate = LocalCertificate::generate()?;

@@ -61,6 +61,38 @@ impl fmt::Display for Warning {
     }
 }
 
+/// Whether the kubeconfig at `path` could take an entry, as far as reading it tells. Nothing is
+/// written or locked.
+///
+/// # Errors
+///
+/// What [`write()`] would stumble over.
+pub fn check(path: &Path) -> Result<(), WriteError> {
+    let path_buf = || path.to_owned();
+    // A pipe would wait for ever to be read.
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(WriteError::from_io(path, error)),
+        Ok(file) if file.is_dir() => return Err(WriteError::IsDirectory { path: path_buf() }),
+        Ok(file) if !file.is_file() => return Err(WriteError::NotAFile { path: path_buf() }),
+        Ok(_) => {}
+    }
+    let text = fs::read(path).map_err(|error| WriteError::from_io(path, error))?;
+    let text = String::from_utf8(text).map_err(|_| WriteError::NotText { path: path_buf() })?;
+    let probe = Entry {
+        context: "arcproxy",
+        user: "arcproxy",
+        server: "https://127.0.0.1:1",
+        certificate_authority_pem: "",
+        token: "",
+    };
+    let path = path_buf();
+    match merge(&text, &probe) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(WriteError::Merge { path, source }),
+    }
+}
+
 /// Merges `entry` into the kubeconfig at `path`, creating it and its directories if missing.
 ///
 /// A link stays a link: the file it leads to is the one that changes. Blocks the thread, for up to

@@ -86,6 +86,15 @@ fn explain_dial(error: &DialError, cluster: &str) -> Error {
         DialError::Connect(connect) => Error::new(Code::RelayUnreachable, "cannot reach the relay")
             .caused_by(connect)
             .maybe_hinted(connect.hint()),
+        DialError::Refused { status, reason, .. }
+            if *status == StatusCode::NOT_FOUND && reason.contains("Endpoint does not exist") =>
+        {
+            Error::new(
+                Code::RelayRefused,
+                format!("the relay does not know the connection that Azure named for {cluster}"),
+            )
+            .because(reason.clone())
+        }
         DialError::Refused { status, reason, .. } if *status == StatusCode::NOT_FOUND => {
             Error::new(
                 Code::AgentAway,

@@ -115,7 +115,7 @@ impl Opener {
             .map_err(|_| TunnelError::Deadline("the TLS handshake inside the tunnel"))??;
         if let Some((_, is_h2)) = &shaken {
             let relay = &access.rendezvous.host;
-            tracing::debug!(relay, ?purpose, ?dialect, h2 = is_h2, "tunnel opened");
+            tracing::info!(relay, ?purpose, ?dialect, h2 = is_h2, "tunnel opened");
         }
         Ok(shaken.map(|(stream, is_h2)| Opened {
             stream,

@@ -329,7 +329,7 @@ async fn stale_credentials_are_renewed_once() {
 async fn a_refusal_that_renewal_does_not_mend_is_told() {
     let world = world(&BOTH, |far| far.valid_from = 9);
     let error = world.get("/").await.expect_err("refused");
-    assert_eq!(error.explain("edge").code(), Code::AgentAway);
+    assert_eq!(error.explain("edge").code(), Code::RelayRefused);
     assert_eq!(world.dials(), 2);
 }
 

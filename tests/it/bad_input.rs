@@ -80,6 +80,45 @@ async fn a_cluster_that_is_away_is_told_from_one_without_cluster_connect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_the_relay_does_not_know_is_no_absent_agent() {
+    let world = World::new().await;
+    let ran = world.run(&["-n", "edge-nowhere", "-g", "demo"]).await;
+    let words = [
+        "does not know the connection",
+        "Endpoint does not exist.",
+        "tracking id above",
+    ];
+    ran.failed(5, &words);
+    let ran = world.run(&["-n", "edge-private", "-g", "demo"]).await;
+    ran.failed(
+        5,
+        &["warning: edge-private is enabled for Azure Private Link"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passing_fault_of_entra_is_not_blamed_on_the_secret() {
+    let fault = ServiceFault {
+        status: Some(503),
+        ..ServiceFault::default()
+    };
+    let faults = FaultSet {
+        entra: fault,
+        ..FaultSet::default()
+    };
+    let world = World::with(Emulator::builder().faults(faults)).await;
+    let ran = world
+        .run(&DEMO)
+        .await
+        .failed(3, &["AADSTS90033", "try again in a minute"]);
+    assert!(
+        !ran.stderr.contains("check AZURE_TENANT_ID"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn entras_refusals_are_told_in_its_words_and_explained() {
     let world = World::new().await;
     let mut wrong = world.arcproxy(&DEMO);
@@ -214,6 +253,10 @@ async fn a_kubeconfig_that_cannot_be_edited_stays_as_it_is() {
             ran.stderr.contains(name) && ran.stderr.contains("--file"),
             "{}",
             ran.stderr
+        );
+        assert!(
+            !ran.stderr.contains("Signed in"),
+            "told before anything is sent"
         );
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
     }

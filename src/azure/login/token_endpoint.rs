@@ -133,6 +133,12 @@ pub(super) fn refusal(code: Code, what: &str, description: &str) -> Error {
         .unwrap_or_default()
         .trim();
     tracing::debug!(description, "sign-in refused");
+    // Entra's own word for a fault that passes.
+    let code = if sentence.contains("AADSTS90033") {
+        Code::SignInUnreachable
+    } else {
+        code
+    };
     Error::new(code, what)
         .because(sentence)
         .maybe_hinted(hint(sentence))
@@ -156,6 +162,7 @@ fn hint(sentence: &str) -> Option<&'static str> {
             "check AZURE_CLIENT_ID, and that the application is in the tenant of AZURE_TENANT_ID"
         }
         "90002" => "check AZURE_TENANT_ID: it is no tenant of this cloud",
+        "90033" => "Entra has a fault that passes: try again in a minute",
         "500011" => {
             "the cluster's server application is unknown in this tenant: an administrator consents to it once"
         }
