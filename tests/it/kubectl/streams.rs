@@ -70,7 +70,19 @@ async fn streams(mode: Mode, websocket: bool) {
     .await;
     copies(&session.world, &kubectl).await;
     forwards(&kubectl).await;
-    attaches(&mut kubectl(&["attach", "-i", "-n", "demo", "shell"])).await;
+    // The shell ends with its visitor, and another one waits for the next.
+    for _ in 0..2 {
+        attaches(&mut kubectl(&["attach", "-i", "-n", "demo", "shell"])).await;
+        let ready = [
+            "wait",
+            "pod/shell",
+            "-n",
+            "demo",
+            "--for=condition=Ready",
+            "--timeout=30s",
+        ];
+        Ran::of(&mut kubectl(&ready)).await.ok();
+    }
 }
 
 /// A terminal: `script` gives kubectl one.
@@ -197,6 +209,9 @@ async fn attaches(kubectl: &mut Command) {
         }
     };
     timeout(DEADLINE, reading).await.expect("the shell answers");
+    drop(input);
+    let ended = timeout(DEADLINE, child.wait()).await;
+    ended.expect("it ends with its input").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

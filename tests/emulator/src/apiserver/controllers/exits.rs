@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::store::Key;
 use super::super::{Server, clock, value};
+use super::kubelet;
 
 /// Waits until a container ends that is said to run.
 pub(super) async fn next(server: &Server) {
@@ -61,20 +62,32 @@ pub(super) fn reap(server: &Server, pod: &Value) {
     }
     let now = clock::stamp(server.store.now());
     let policy = value::text(pod, "/spec/restartPolicy");
+    // A lone container that waits for somebody to attach is there for the next one at once.
+    let waits = match value::list(pod, "/spec/containers") {
+        [only] => only["stdin"] == true,
+        _ => false,
+    };
     server.store.update("pods", &Key::of(pod), |pod| {
         if let Some(Value::Array(statuses)) = pod.pointer_mut("/status/containerStatuses") {
             for status in statuses {
                 let code = codes.iter().find(|(name, _)| status["name"] == *name);
                 if let Some((_, code)) = code {
-                    end(status, *code, policy, &now);
+                    end(status, *code, policy, waits, &now);
                 }
             }
         }
         conclude(pod, &now);
     });
+    if waits && codes.iter().any(|(_, code)| restarts(policy, *code)) {
+        kubelet::start_again(server, pod);
+    }
 }
 
-fn end(status: &mut Value, code: u8, policy: &str, now: &str) {
+fn restarts(policy: &str, code: u8) -> bool {
+    policy == "Always" || (policy == "OnFailure" && code != 0)
+}
+
+fn end(status: &mut Value, code: u8, policy: &str, waits: bool, now: &str) {
     let terminated = json!({ "terminated": {
         "exitCode": code,
         "reason": if code == 0 { "Completed" } else { "Error" },
@@ -84,10 +97,16 @@ fn end(status: &mut Value, code: u8, policy: &str, now: &str) {
     } });
     status["ready"] = json!(false);
     status["started"] = json!(false);
-    // Nobody waits for a demo's container to be started again and to end again.
-    if policy == "Always" || (policy == "OnFailure" && code != 0) {
+    if restarts(policy, code) {
         status["restartCount"] = json!(value::int(status, "/restartCount") + 1);
         status["lastState"] = terminated;
+        if waits {
+            status["ready"] = json!(true);
+            status["started"] = json!(true);
+            status["state"] = json!({ "running": { "startedAt": now } });
+            return;
+        }
+        // Nobody waits for a demo's container to be started again and to end again.
         status["state"] = json!({ "waiting": {
             "reason": "CrashLoopBackOff",
             "message": "back-off 5m0s restarting failed container",
@@ -100,6 +119,12 @@ fn end(status: &mut Value, code: u8, policy: &str, now: &str) {
 /// A pod is done when all its containers are, and not ready when one of them is not.
 fn conclude(pod: &mut Value, now: &str) {
     let statuses = value::list(pod, "/status/containerStatuses");
+    if statuses
+        .iter()
+        .all(|status| value::has(status, "/state/running"))
+    {
+        return;
+    }
     let all_ended = statuses
         .iter()
         .all(|status| value::has(status, "/state/terminated"));
@@ -139,6 +164,7 @@ mod tests {
             &mut pod["status"]["containerStatuses"][0],
             code,
             policy,
+            false,
             "now",
         );
         conclude(&mut pod, "now");

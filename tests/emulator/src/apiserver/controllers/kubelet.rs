@@ -259,6 +259,11 @@ fn renew(server: &Server, pod: &Value) {
             }
         }
     });
+    start_again(server, pod);
+}
+
+/// Starts the containers of `pod` afresh.
+pub(super) fn start_again(server: &Server, pod: &Value) {
     server.runtime.stop_pod(value::uid(pod));
     let containers = value::list(pod, "/spec/containers")
         .iter()
