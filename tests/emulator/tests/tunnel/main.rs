@@ -5,6 +5,7 @@
 
 mod aad_proxy;
 mod agent;
+mod cluster;
 mod faults;
 mod harness;
 mod listener;
