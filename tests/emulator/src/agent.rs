@@ -12,23 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ClientConfig;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::faults::Faults;
+pub use crate::faults::Dialect;
 
-/// What stands at the beginning of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dialect {
-    /// Nothing: the stream is the TCP connection from its first byte.
-    #[default]
-    Raw,
-    /// The preamble of azure-relay-bridge, which names a port.
-    Bridge,
-}
+use crate::faults::Faults;
 
 /// What an agent needs.
 #[derive(Clone)]
@@ -41,11 +32,9 @@ pub struct AgentConfig {
     pub path: String,
     /// How to verify the relay. ALPN is the agent's own business.
     pub tls: ClientConfig,
-    /// What senders begin with.
-    pub dialect: Dialect,
     /// Where kube-aad-proxy listens.
     pub target: SocketAddr,
-    /// The faults to play.
+    /// The faults to play, and the dialect that the next sender has to begin with.
     pub faults: Faults,
     /// Makes a fresh listener token.
     pub token: Arc<dyn Fn() -> String + Send + Sync>,
@@ -57,7 +46,6 @@ impl fmt::Debug for AgentConfig {
             .field("relay", &self.relay)
             .field("namespace", &self.namespace)
             .field("path", &self.path)
-            .field("dialect", &self.dialect)
             .field("target", &self.target)
             .finish_non_exhaustive()
     }

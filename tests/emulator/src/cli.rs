@@ -4,13 +4,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use arc_emulator::agent;
-use arc_emulator::faults::{FaultSet, ServiceFault};
+use arc_emulator::faults::{FaultSet, STATUSES, ServiceFault};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A whole Azure Arc on this machine: Entra, Resource Manager, relay, agent, kube-aad-proxy and a
 /// small Kubernetes apiserver, all on loopback ports.
 ///
 /// Without a command it serves: it prints the settings that a client needs and runs until Ctrl+C.
+///
+/// All but the seed and the cluster behind can be changed while it runs, at the control endpoint,
+/// whose address it prints.
 #[derive(Debug, Parser)]
 #[command(name = "arc-emulator", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -51,17 +54,17 @@ pub(crate) struct Settings {
 
     /// How the agent speaks inside a relay stream
     #[arg(long, global = true, value_enum, default_value = "raw")]
-    pub(crate) dialect: Dialect,
+    dialect: Dialect,
 
     /// Let kube-aad-proxy offer no HTTP/2
     #[arg(long, global = true)]
-    pub(crate) no_h2: bool,
+    no_h2: bool,
 
     /// Let kube-aad-proxy offer no HTTP/1.1
     #[arg(long, global = true, conflicts_with = "no_h2")]
-    pub(crate) no_http1: bool,
+    no_http1: bool,
 
-    /// Where ids and names come from: the same seed, the same ids
+    /// Where ids and names come from: the same seed, the same ids. It cannot change later
     #[arg(long, global = true, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
@@ -170,7 +173,7 @@ impl From<Dialect> for agent::Dialect {
 }
 
 impl Settings {
-    /// The faults in force from the start.
+    /// The faults in force from the start, and what else can change later.
     pub(crate) fn faults(&self) -> FaultSet {
         let args = &self.faults;
         FaultSet {
@@ -196,6 +199,9 @@ impl Settings {
             rtt_ms: self.rtt,
             bandwidth_bits: self.bandwidth.unwrap_or(0),
             group_overage: args.fault_group_overage,
+            dialect: self.dialect.into(),
+            no_h2: self.no_h2,
+            no_http1: self.no_http1,
         }
     }
 
@@ -244,8 +250,11 @@ fn bits_per_second(text: &str) -> Result<u64, String> {
 fn status(text: &str) -> Result<u16, String> {
     text.parse()
         .ok()
-        .filter(|status| (400..600).contains(status))
-        .ok_or_else(|| "expected an HTTP status from 400 to 599".to_owned())
+        .filter(|status| STATUSES.contains(status))
+        .ok_or_else(|| {
+            let (first, last) = (STATUSES.start(), STATUSES.end());
+            format!("expected an HTTP status from {first} to {last}")
+        })
 }
 
 #[cfg(test)]
@@ -281,7 +290,11 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_flag() {
-        let settings = Cli::try_parse_from([
+        let parse = |args: &[&str]| {
+            let settings = Cli::try_parse_from(args).expect("valid arguments").settings;
+            serde_json::to_value(settings.faults()).expect("faults serialize")
+        };
+        let many = parse(&[
             "arc-emulator",
             "--rtt=50ms",
             "--bandwidth=100mbit",
@@ -301,15 +314,28 @@ mod tests {
             "--fault-relay-token-seconds=9",
             "--fault-clock-offset-seconds=-10",
             "--fault-group-overage",
-        ])
-        .expect("valid arguments")
-        .settings;
-        let json = serde_json::to_value(settings.faults()).expect("faults serialize");
-        let none = serde_json::to_value(FaultSet::default()).expect("faults serialize");
-        let (set, none) = (json.as_object(), none.as_object());
-        let (set, none) = (set.expect("an object"), none.expect("an object"));
-        for (name, value) in set {
-            assert_ne!(value, &none[name], "{name} is not reachable");
+            "--dialect=bridge",
+            "--no-h2",
+        ]);
+        // Only one version of HTTP can be left out at a time.
+        let other = parse(&["arc-emulator", "--no-http1"]);
+        let none = parse(&["arc-emulator"]);
+        for (name, value) in none.as_object().expect("an object") {
+            let reached = &many[name] != value || &other[name] != value;
+            assert!(reached, "{name} is not reachable");
         }
+    }
+
+    #[test]
+    fn without_flags_there_are_no_faults() {
+        let cli = Cli::try_parse_from(["arc-emulator"]).expect("valid arguments");
+        assert_eq!(cli.settings.faults(), FaultSet::default());
+    }
+
+    #[test]
+    fn one_version_of_http_has_to_be_left() {
+        let error = Cli::try_parse_from(["arc-emulator", "--no-h2", "--no-http1"])
+            .expect_err("none is left");
+        assert!(error.to_string().contains("cannot be used with"), "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! The control endpoint: changing faults, dropping tunnels and reading what was seen, from
-//! outside the process.
+//! The control endpoint: changing faults, the dialect and the offered versions of HTTP, dropping
+//! tunnels, and reading what was seen, from outside the process.
 //!
 //! Plain HTTP on a loopback port. Its path begins with a random token, which is all that keeps
 //! other users of the machine out.
@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +27,10 @@ use crate::http::{Body, empty, json as answer_json};
 use crate::names::random_hex;
 use crate::relay::Cut;
 use crate::request::read_body;
+
+/// Why nobody can set the seed of a running emulator.
+const SEED_IS_FIXED: &str = "the seed holds from the start to the end: \
+    the ids that were made from it are in use";
 
 /// The running endpoint. Dropping it closes it.
 #[derive(Debug)]
@@ -125,14 +129,14 @@ async fn answer(parts: &Parts, token: &str, request: Request<Incoming>) -> Respo
     };
     match (&head.method, path) {
         (&Method::GET, "/faults") => answer_json(StatusCode::OK, &parts.faults.now()),
-        (&Method::PUT, "/faults") => match serde_json::from_slice::<FaultSet>(&body) {
-            Ok(set) => set_faults(parts, set),
-            Err(error) => unreadable(&error),
-        },
-        (&Method::PATCH, "/faults") => match patched(parts, &body) {
-            Ok(set) => set_faults(parts, set),
-            Err(error) => unreadable(&error),
-        },
+        (&Method::PUT, "/faults") => faults(parts, &body, |_, whole| Value::Object(whole)),
+        (&Method::PATCH, "/faults") => faults(parts, &body, |now, patch| {
+            // A patch of null takes a field away, which is its default again.
+            let mut patched = json!(now);
+            json_patch::merge(&mut patched, &Value::Object(patch));
+            patched
+        }),
+        (&Method::DELETE, "/faults") => answer_json(StatusCode::OK, &parts.faults.reset()),
         (&Method::POST, "/tunnels/drop") => match serde_json::from_slice::<DropTunnels>(&body) {
             Ok(drop) => {
                 parts.relay.drop_tunnels(match drop.how {
@@ -145,6 +149,8 @@ async fn answer(parts: &Parts, token: &str, request: Request<Incoming>) -> Respo
             Err(error) => unreadable(&error),
         },
         (&Method::POST, "/agent/restart") => restart(parts).await,
+        (&Method::GET, "/seed") => answer_json(StatusCode::OK, &json!({ "seed": parts.seed })),
+        (_, "/seed") => refuse(StatusCode::METHOD_NOT_ALLOWED, SEED_IS_FIXED),
         (&Method::GET, "/seen") => answer_json(StatusCode::OK, &parts.seen()),
         (&Method::GET, "/listener") => listener(parts),
         (_, "/faults" | "/tunnels/drop" | "/agent/restart" | "/seen" | "/listener") => {
@@ -154,18 +160,27 @@ async fn answer(parts: &Parts, token: &str, request: Request<Incoming>) -> Respo
     }
 }
 
-fn set_faults(parts: &Parts, set: FaultSet) -> Response<Body> {
-    parts.faults.update(|now| *now = set);
-    answer_json(StatusCode::OK, &parts.faults.now())
-}
-
-/// The faults in force with `patch`, a JSON merge patch (RFC 7396), laid over them.
-fn patched(parts: &Parts, patch: &[u8]) -> Result<FaultSet, serde_json::Error> {
-    let patch: Value = serde_json::from_slice(patch)?;
-    let mut value = json!(parts.faults.now());
-    json_patch::merge(&mut value, &patch);
-    // A patch of null takes a field away, which is its default again.
-    serde_json::from_value(value)
+/// Puts in force what `combine` makes of the faults now and of `body`, a JSON object, if that can
+/// be played.
+fn faults(
+    parts: &Parts,
+    body: &[u8],
+    combine: impl FnOnce(&FaultSet, Map<String, Value>) -> Value,
+) -> Response<Body> {
+    let body = match serde_json::from_slice(body) {
+        Ok(body) => body,
+        Err(error) => return unreadable(&error),
+    };
+    let changed = parts.faults.try_update(|now| {
+        let set: FaultSet =
+            serde_json::from_value(combine(now, body)).map_err(|error| error.to_string())?;
+        set.check().map_err(|invalid| invalid.to_string())?;
+        Ok(set)
+    });
+    match changed {
+        Ok(set) => answer_json(StatusCode::OK, &set),
+        Err::<_, String>(why) => refuse(StatusCode::BAD_REQUEST, &why),
+    }
 }
 
 /// Answers a request whose body is of no use.

@@ -3,6 +3,11 @@
 //! One [`Faults`] is shared by every part. A part reads [`Faults::now`] where it acts, so that a
 //! change by flag, builder or control endpoint holds from the next action on. Faults that strike
 //! what is already open (dropping tunnels) are calls on the part itself.
+//!
+//! How the agent and kube-aad-proxy are set up is no fault, but is changed in the same way, and so
+//! it is kept with them.
+
+mod check;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +16,26 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use check::{Invalid, STATUSES};
+
+/// What stands at the beginning of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// Nothing: the stream is the TCP connection from its first byte.
+    #[default]
+    Raw,
+    /// The preamble of azure-relay-bridge, which names a port.
+    Bridge,
+}
+
 /// The settings of all faults; the default is none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, named as its flag is"
+)]
 pub struct FaultSet {
     /// Entra's token endpoint misbehaves.
     pub entra: ServiceFault,
@@ -40,6 +62,13 @@ pub struct FaultSet {
     pub bandwidth_bits: u64,
     /// kube-aad-proxy answers as for a caller in more than 200 groups.
     pub group_overage: bool,
+    /// How the agent speaks inside the streams that it accepts from now on.
+    pub dialect: Dialect,
+    /// kube-aad-proxy offers no HTTP/2 on new connections.
+    pub no_h2: bool,
+    /// kube-aad-proxy offers no HTTP/1.1 on new connections. With [`no_h2`](Self::no_h2) as well,
+    /// which nothing outside the process can bring about, it offers HTTP/1.1 all the same.
+    pub no_http1: bool,
 }
 
 /// How one HTTP service misbehaves.
@@ -67,27 +96,65 @@ pub struct Refusal {
 
 /// The faults in force.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<watch::Sender<FaultSet>>);
+pub struct Faults(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    now: watch::Sender<FaultSet>,
+    initial: FaultSet,
+}
 
 impl Faults {
     /// Starts with `set` in force.
     pub fn new(set: FaultSet) -> Self {
-        Self(Arc::new(watch::Sender::new(set)))
+        Self(Arc::new(State {
+            now: watch::Sender::new(set.clone()),
+            initial: set,
+        }))
     }
 
     /// The faults in force now.
     pub fn now(&self) -> FaultSet {
-        self.0.borrow().clone()
+        self.0.now.borrow().clone()
     }
 
     /// Changes the faults in force.
     pub fn update(&self, change: impl FnOnce(&mut FaultSet)) {
-        self.0.send_modify(change);
+        self.0.now.send_modify(change);
+    }
+
+    /// Puts what `change` makes of the faults in force in their place, with no other change in
+    /// between, and gives it.
+    ///
+    /// # Errors
+    ///
+    /// That of `change`; the faults stay as they are.
+    pub fn try_update<E>(
+        &self,
+        change: impl FnOnce(&FaultSet) -> Result<FaultSet, E>,
+    ) -> Result<FaultSet, E> {
+        let mut changed = None;
+        self.0.now.send_if_modified(|now| {
+            let result = change(now);
+            if let Ok(set) = &result {
+                now.clone_from(set);
+            }
+            changed.insert(result).is_ok()
+        });
+        changed.expect("the change was asked for")
+    }
+
+    /// Goes back to the faults that were in force at the start, a limited number of refusals
+    /// counted anew, and gives them.
+    pub fn reset(&self) -> FaultSet {
+        let initial = self.0.initial.clone();
+        self.0.now.send_replace(initial.clone());
+        initial
     }
 
     /// Follows the faults, for a part that has to act on a change while it waits.
     pub fn watch(&self) -> watch::Receiver<FaultSet> {
-        self.0.subscribe()
+        self.0.now.subscribe()
     }
 
     /// Plays the fault that `of` picks before one answer: waits its delay, then says what to
@@ -99,7 +166,7 @@ impl Faults {
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
         let mut refusal = None;
-        self.0.send_if_modified(|set| {
+        self.0.now.send_if_modified(|set| {
             let fault = of(set);
             refusal = fault.refusal();
             fault.use_up(refusal.is_some())
@@ -113,7 +180,7 @@ impl Faults {
             .duration_since(std::time::UNIX_EPOCH)
             .expect("the clock stands after 1970")
             .as_secs();
-        machine.saturating_add_signed(self.0.borrow().clock_offset_seconds)
+        machine.saturating_add_signed(self.0.now.borrow().clock_offset_seconds)
     }
 }
 
@@ -180,6 +247,44 @@ mod tests {
         let before = faults.cloud_time();
         faults.update(|set| set.clock_offset_seconds = -3600);
         assert!(faults.cloud_time() < before - 3500);
+    }
+
+    #[tokio::test]
+    async fn a_reset_leads_back_to_the_start() {
+        let initial = FaultSet {
+            dialect: Dialect::Bridge,
+            entra: ServiceFault {
+                status: Some(503),
+                times: Some(1),
+                ..ServiceFault::default()
+            },
+            ..FaultSet::default()
+        };
+        let faults = Faults::new(initial.clone());
+        assert!(faults.strike(|set| &mut set.entra).await.is_some());
+        assert!(faults.strike(|set| &mut set.entra).await.is_none());
+        faults.update(|set| set.dialect = Dialect::Raw);
+        assert_eq!(faults.reset(), initial);
+        assert_eq!(faults.now(), initial);
+        assert!(faults.strike(|set| &mut set.entra).await.is_some());
+    }
+
+    #[test]
+    fn a_change_that_fails_changes_nothing() {
+        let faults = Faults::default();
+        let watched = faults.watch();
+        let refused = faults.try_update(|_| Err::<FaultSet, _>("no"));
+        assert_eq!(refused, Err("no"));
+        assert!(!watched.has_changed().expect("the faults are there"));
+        let rtt_ms = 7;
+        let wanted = FaultSet {
+            rtt_ms,
+            ..faults.now()
+        };
+        let changed = faults.try_update(|_| Ok::<_, ()>(wanted.clone()));
+        assert_eq!(changed.as_ref(), Ok(&wanted));
+        assert_eq!(faults.now(), wanted);
+        assert!(watched.has_changed().expect("the faults are there"));
     }
 
     #[test]

@@ -47,9 +47,6 @@ fn run(cli: Cli) -> Result<u8, Box<dyn std::error::Error>> {
 fn builder(settings: Settings) -> Builder {
     Emulator::builder()
         .seed(settings.seed)
-        .dialect(settings.dialect.into())
-        .h2(!settings.no_h2)
-        .http1(!settings.no_http1)
         .faults(settings.faults())
         .upstream(settings.upstream)
 }

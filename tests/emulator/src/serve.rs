@@ -1,6 +1,7 @@
 //! Accepting TLS connections and serving HTTP on them, for every HTTP service of the emulator.
 
 mod connection;
+mod tls;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,13 +15,13 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use connection::Connection;
+pub use tls::Tls;
 
 use crate::http::Body;
 use crate::shape::Shaper;
@@ -75,7 +76,7 @@ impl Service {
     /// extension.
     pub async fn start<H, F>(
         address: SocketAddr,
-        tls: ServerConfig,
+        tls: impl Into<Tls>,
         shaper: Shaper,
         handler: H,
     ) -> io::Result<Self>
@@ -93,7 +94,7 @@ impl Service {
     /// for those that speak HTTP/2.
     pub async fn start_each<N, H, F>(
         address: SocketAddr,
-        tls: ServerConfig,
+        tls: impl Into<Tls>,
         shaper: Shaper,
         http2: Http2,
         new_handler: N,
@@ -108,7 +109,7 @@ impl Service {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let server = Arc::new(Server {
-            acceptor: TlsAcceptor::from(Arc::new(tls)),
+            tls: tls.into(),
             shaper,
             http: http2.builder(),
             new_handler,
@@ -163,7 +164,7 @@ impl Drop for Service {
 
 /// What every connection of a service needs.
 struct Server<N> {
-    acceptor: TlsAcceptor,
+    tls: Tls,
     shaper: Shaper,
     http: auto::Builder<TokioExecutor>,
     new_handler: N,
@@ -181,7 +182,8 @@ where
         let socket = Socket::new(tcp, &connection);
         let handshake = async {
             self.shaper.handshake().await;
-            self.acceptor.accept(self.shaper.shape(socket)).await
+            let acceptor = TlsAcceptor::from(self.tls.now());
+            acceptor.accept(self.shaper.shape(socket)).await
         };
         let tls = tokio::time::timeout(PATIENCE, handshake).await??;
         connection.alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);

@@ -24,6 +24,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustls::ServerConfig;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,7 +32,7 @@ use tokio_util::task::TaskTracker;
 pub use upstream::Upstream;
 
 use crate::faults::Faults;
-use crate::serve::{Http2, Service};
+use crate::serve::{Http2, Service, Tls};
 use crate::shape::Shaper;
 use crate::tls;
 use authenticate::Authenticator;
@@ -73,13 +74,9 @@ pub struct AadProxyConfig {
     pub audience: String,
     /// The keys of access tokens.
     pub keys: Arc<dyn AccessTokenKeys>,
-    /// Whether to offer HTTP/2.
-    pub offer_h2: bool,
-    /// Whether to offer HTTP/1.1.
-    pub offer_http1: bool,
     /// The apiserver.
     pub upstream: Upstream,
-    /// The faults to play.
+    /// The faults to play, and the versions of HTTP that the next connection is offered.
     pub faults: Faults,
 }
 
@@ -137,15 +134,11 @@ impl AadProxy {
 
     /// Starts a proxy that allows `max_streams` at a time on each HTTP/2 connection.
     pub async fn start_with(config: AadProxyConfig, max_streams: u32) -> io::Result<Self> {
-        let offers = [(config.offer_h2, "h2"), (config.offer_http1, "http/1.1")];
-        let alpn: Vec<_> = offers
-            .into_iter()
-            .filter_map(|(offered, name)| offered.then_some(name))
-            .collect();
         let tls = config
             .authority
-            .server_config(&NAMES, &alpn)
+            .server_config(&NAMES, &["h2", "http/1.1"])
             .map_err(io::Error::other)?;
+        let tls = offer(tls, config.faults.clone());
         let shared = Arc::new(Shared {
             upstream: config.upstream.clone(),
             authenticator: Authenticator::new(config),
@@ -207,4 +200,24 @@ impl Drop for AadProxy {
     fn drop(&mut self) {
         self.shared.stop.cancel();
     }
+}
+
+/// `both`, which offers either version of HTTP, without the one that `faults` withhold when a
+/// connection begins. The certificate stays the same.
+fn offer(both: ServerConfig, faults: Faults) -> Tls {
+    let only = |name: &[u8]| {
+        let mut tls = both.clone();
+        tls.alpn_protocols = vec![name.to_vec()];
+        Arc::new(tls)
+    };
+    let (h2, http1, both) = (only(b"h2"), only(b"http/1.1"), Arc::new(both));
+    Tls::chosen(move || {
+        let set = faults.now();
+        let config = match (set.no_h2, set.no_http1) {
+            (true, _) => &http1,
+            (false, true) => &h2,
+            (false, false) => &both,
+        };
+        Arc::clone(config)
+    })
 }

@@ -170,7 +170,8 @@ impl Listener {
         tcp.set_nodelay(true)?;
         let socket = connect::open(&self.config, address, &[]).await?;
         let _open = Open::new(&self.counters);
-        bridge::run(socket, tcp, self.config.dialect, &self.counters).await;
+        let dialect = self.config.faults.now().dialect;
+        bridge::run(socket, tcp, dialect, &self.counters).await;
         Ok(())
     }
 

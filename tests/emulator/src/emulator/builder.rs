@@ -30,9 +30,6 @@ pub(crate) const LISTENER_TOKEN_SECONDS: u64 = 3_600;
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
     seed: u64,
-    dialect: Dialect,
-    h2: bool,
-    http1: bool,
     faults: FaultSet,
     upstream: Option<PathBuf>,
 }
@@ -41,9 +38,6 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             seed: 1,
-            dialect: Dialect::Raw,
-            h2: true,
-            http1: true,
             faults: FaultSet::default(),
             upstream: None,
         }
@@ -57,25 +51,26 @@ impl Builder {
         self
     }
 
-    /// How the agent speaks inside a relay stream.
+    /// How the agent speaks inside a relay stream at the start.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
-        self.dialect = dialect;
+        self.faults.dialect = dialect;
         self
     }
 
-    /// Whether kube-aad-proxy offers HTTP/2.
+    /// Whether kube-aad-proxy offers HTTP/2 at the start.
     pub fn h2(mut self, offer: bool) -> Self {
-        self.h2 = offer;
+        self.faults.no_h2 = !offer;
         self
     }
 
-    /// Whether kube-aad-proxy offers HTTP/1.1.
+    /// Whether kube-aad-proxy offers HTTP/1.1 at the start.
     pub fn http1(mut self, offer: bool) -> Self {
-        self.http1 = offer;
+        self.faults.no_http1 = !offer;
         self
     }
 
-    /// The faults in force from the start.
+    /// The faults in force from the start, the dialect and the versions of HTTP among them: what
+    /// was said of these before is replaced.
     pub fn faults(mut self, faults: FaultSet) -> Self {
         self.faults = faults;
         self
@@ -90,7 +85,12 @@ impl Builder {
     /// Starts every part; when this returns, all listen.
     ///
     /// Cancel safe: what had started is stopped.
+    ///
+    /// # Errors
+    ///
+    /// When a part does not start, or what was described cannot be.
     pub async fn start(self) -> Result<Emulator, Error> {
+        self.faults.check()?;
         let authority = Arc::new(Authority::new("arc-emulator")?);
         let proxy_authority = Arc::new(Authority::new("ca")?);
         let faults = Faults::new(self.faults.clone());
@@ -139,6 +139,7 @@ impl Builder {
         }
         let files = Files::write(&entra, &arm, &authority, apiserver.as_ref())?;
         let parts = Arc::new(Parts {
+            seed: self.seed,
             faults,
             entra,
             arm,
@@ -183,8 +184,6 @@ impl Builder {
             issuer: gear.entra.issuer(),
             audience: SERVER_APP.to_owned(),
             keys: gear.entra.keys(),
-            offer_h2: self.h2,
-            offer_http1: self.http1,
             upstream: gear.upstream.clone(),
             faults: gear.faults.clone(),
         })
@@ -199,7 +198,6 @@ impl Builder {
             namespace: RELAY.to_owned(),
             path: cluster.listener_path.clone(),
             tls: gear.authority.client_config(&["http/1.1"])?,
-            dialect: self.dialect,
             target: aad_proxy.address(),
             faults: gear.faults.clone(),
             token: Arc::new(move || {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{tls, upstream};
+use crate::{faults, tls, upstream};
 
 /// Why an emulator does not start.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub enum Error {
     Io(io::Error),
     /// A certificate could not be made.
     Tls(tls::Error),
+    /// The faults to start with cannot be played.
+    Faults(faults::Invalid),
     /// The kubeconfig of the real cluster is of no use.
     Upstream(upstream::Error),
 }
@@ -20,6 +22,7 @@ impl std::fmt::Display for Error {
         match self {
             Self::Io(error) => write!(f, "cannot start: {error}"),
             Self::Tls(error) => write!(f, "cannot make a certificate: {error}"),
+            Self::Faults(error) => write!(f, "cannot start with these faults: {error}"),
             Self::Upstream(error) => write!(f, "cannot use the upstream kubeconfig: {error}"),
         }
     }
@@ -30,6 +33,12 @@ impl std::error::Error for Error {}
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+impl From<faults::Invalid> for Error {
+    fn from(error: faults::Invalid) -> Self {
+        Self::Faults(error)
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Site {
 /// Every part.
 #[derive(Debug)]
 pub(crate) struct Parts {
+    pub(crate) seed: u64,
     pub(crate) faults: Faults,
     pub(crate) entra: Arc<Entra>,
     pub(crate) arm: Arm,

@@ -1,11 +1,10 @@
-//! The whole emulator: that it starts complete, can be controlled, and leaves nothing behind.
+//! The whole emulator: that it starts complete and leaves nothing behind.
 
 use std::time::Duration;
 
 use arc_emulator::emulator::{DEMO_CLUSTER, Emulator};
-use arc_emulator::faults::FaultSet;
 use arc_emulator::tls::provider;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -14,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use crate::apps::{ASSERTION, Signer};
-use crate::client::{Answer, post, send};
+use crate::client::post;
 
 /// A client that trusts the emulator.
 fn tls_of(emulator: &Emulator) -> ClientConfig {
@@ -33,16 +32,6 @@ fn variable(emulator: &Emulator, name: &str) -> String {
     let env = emulator.env();
     let found = env.into_iter().find(|(key, _)| key == name);
     found.map(|(_, value)| value).unwrap()
-}
-
-/// Asks the control endpoint.
-async fn control(emulator: &Emulator, method: Method, path: &str, body: &str) -> Answer {
-    let tls = arc_emulator::tls::Authority::new("unused")
-        .unwrap()
-        .client_config(&[])
-        .unwrap();
-    let url = format!("{}{path}", emulator.control_url());
-    send(&tls, method, &url, &[], body).await
 }
 
 #[tokio::test]
@@ -171,90 +160,6 @@ async fn the_demo_app_has_other_ways_to_sign_in_on_request() {
         let answer = post(&tls, &url, &form).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     }
-    emulator.stop().await;
-}
-
-#[tokio::test]
-async fn faults_are_read_replaced_and_merged_from_outside() {
-    let emulator = Emulator::builder()
-        .faults(FaultSet {
-            rtt_ms: 1,
-            ..FaultSet::default()
-        })
-        .start()
-        .await
-        .unwrap();
-    let faults = control(&emulator, Method::GET, "/faults", "").await.json();
-    assert_eq!(faults["rtt_ms"], 1);
-
-    let patch = json!({ "arm": { "status": 503 }, "agent_away": true }).to_string();
-    let faults = control(&emulator, Method::PATCH, "/faults", &patch)
-        .await
-        .json();
-    assert_eq!(
-        (&faults["rtt_ms"], &faults["arm"]["status"]),
-        (&json!(1), &json!(503))
-    );
-    assert!(emulator.faults().now().agent_away);
-
-    let whole = json!({ "group_overage": true }).to_string();
-    control(&emulator, Method::PUT, "/faults", &whole).await;
-    let expected = FaultSet {
-        group_overage: true,
-        ..FaultSet::default()
-    };
-    assert_eq!(emulator.faults().now(), expected);
-
-    for (method, body, name) in [
-        (Method::PATCH, json!({ "arm": { "statuss": 1 } }), "statuss"),
-        (Method::PUT, json!({ "no_such_fault": 1 }), "no_such_fault"),
-    ] {
-        let refused = control(&emulator, method, "/faults", &body.to_string()).await;
-        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
-        let error = refused.json()["error"].as_str().unwrap().to_owned();
-        assert!(error.contains(name), "{error}");
-    }
-    assert_eq!(emulator.faults().now(), expected);
-    emulator.stop().await;
-}
-
-#[tokio::test]
-async fn tunnels_and_agents_are_controlled_from_outside() {
-    let emulator = Emulator::builder().start().await.unwrap();
-    for how in [
-        json!("reset"),
-        json!("blackhole"),
-        json!({ "close": 1_001 }),
-    ] {
-        let body = json!({ "how": how }).to_string();
-        let answer = control(&emulator, Method::POST, "/tunnels/drop", &body).await;
-        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{body}");
-    }
-    let refused = control(&emulator, Method::POST, "/tunnels/drop", r#"{"how":"x"}"#).await;
-    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
-    let answer = control(&emulator, Method::POST, "/agent/restart", "").await;
-    assert_eq!(answer.status, StatusCode::NO_CONTENT);
-    let seen = control(&emulator, Method::GET, "/seen", "").await.json();
-    for part in ["entra", "arm", "relay", "agents", "aad_proxies"] {
-        assert!(seen[part].is_object(), "{part}: {seen}");
-    }
-    assert!(seen["agents"]["edge-demo"].is_object(), "{seen}");
-    emulator.stop().await;
-}
-
-#[tokio::test]
-async fn the_control_endpoint_answers_nobody_without_its_token() {
-    let emulator = Emulator::builder().start().await.unwrap();
-    let tls = arc_emulator::tls::Authority::new("unused")
-        .unwrap()
-        .client_config(&[])
-        .unwrap();
-    let url: url::Url = emulator.control_url().parse().unwrap();
-    let url = format!("http://127.0.0.1:{}/faults", url.port().unwrap());
-    let answer = send(&tls, Method::GET, &url, &[], "").await;
-    assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    let answer = control(&emulator, Method::DELETE, "/faults", "").await;
-    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     emulator.stop().await;
 }
 

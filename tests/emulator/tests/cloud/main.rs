@@ -6,6 +6,7 @@ mod arm;
 mod client;
 #[cfg(unix)]
 mod command;
+mod control;
 mod discovery;
 mod lifecycle;
 mod people;

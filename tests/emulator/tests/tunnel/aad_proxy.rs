@@ -78,7 +78,7 @@ async fn many_requests_share_a_connection_and_a_proof() {
 #[tokio::test]
 async fn an_http1_client_and_an_http1_apiserver_do_as_well() {
     let setup = Setup {
-        offer_h2: false,
+        no_h2: true,
         apiserver: &["http/1.1"],
         ..BOTH
     };
@@ -103,7 +103,7 @@ async fn an_http1_client_and_an_http1_apiserver_do_as_well() {
 #[tokio::test]
 async fn http1_can_be_left_out() {
     let setup = Setup {
-        offer_http1: false,
+        no_http1: true,
         ..BOTH
     };
     let cluster = Cluster::new(setup).await;

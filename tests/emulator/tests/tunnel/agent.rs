@@ -26,13 +26,13 @@ async fn start_with(
     target: SocketAddr,
     token_seconds: u64,
 ) -> Agent {
+    stage.faults.update(|faults| faults.dialect = dialect);
     let (relay, faults) = (Arc::clone(&stage.relay), stage.faults.clone());
     Agent::start(AgentConfig {
         relay: stage.relay.agent_address(),
         namespace: NAMESPACE.to_owned(),
         path: LISTENER.to_owned(),
         tls: stage.tls.clone(),
-        dialect,
         target,
         faults: stage.faults.clone(),
         token: Arc::new(move || {
@@ -44,14 +44,14 @@ async fn start_with(
 }
 
 /// A target that a test plays.
-async fn target() -> (TcpListener, SocketAddr) {
+pub(crate) async fn target() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
 /// A sender and the target's end of its stream.
-async fn stream(stage: &Stage, target: &TcpListener) -> (Socket, TcpStream) {
+pub(crate) async fn stream(stage: &Stage, target: &TcpListener) -> (Socket, TcpStream) {
     let (sender, accepted) = tokio::join!(stage.dial(), target.accept());
     (sender.unwrap(), accepted.unwrap().0)
 }
@@ -239,7 +239,6 @@ async fn an_agent_that_is_refused_at_first_fails_to_start() {
         namespace: NAMESPACE.to_owned(),
         path: "elsewhere".to_owned(),
         tls: stage.tls.clone(),
-        dialect: Dialect::Raw,
         target: stage.relay.address(),
         faults: stage.faults.clone(),
         token: Arc::new(String::new),

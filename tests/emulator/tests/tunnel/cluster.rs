@@ -102,14 +102,14 @@ impl AccessTokenKeys for EntraKeys {
 /// How the parts are set up.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup {
-    pub(crate) offer_h2: bool,
-    pub(crate) offer_http1: bool,
+    pub(crate) no_h2: bool,
+    pub(crate) no_http1: bool,
     pub(crate) apiserver: &'static [&'static str],
 }
 
 pub(crate) const BOTH: Setup = Setup {
-    offer_h2: true,
-    offer_http1: true,
+    no_h2: false,
+    no_http1: false,
     apiserver: &["h2", "http/1.1"],
 };
 
@@ -126,6 +126,10 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) async fn new(setup: Setup) -> Self {
         let stage = Stage::new().await;
+        stage.faults.update(|faults| {
+            faults.no_h2 = setup.no_h2;
+            faults.no_http1 = setup.no_http1;
+        });
         let vectors = Vectors::new();
         let kubernetes = Authority::new("kubernetes").unwrap();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -140,8 +144,6 @@ impl Cluster {
             issuer: ISSUER.to_owned(),
             audience: AUDIENCE.to_owned(),
             keys: Arc::new(EntraKeys),
-            offer_h2: setup.offer_h2,
-            offer_http1: setup.offer_http1,
             upstream: Upstream {
                 url: format!("https://{}/", apiserver.address()).parse().unwrap(),
                 tls: kubernetes.client_config(&[]).unwrap(),

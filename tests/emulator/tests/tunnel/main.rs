@@ -11,3 +11,4 @@ mod harness;
 mod listener;
 mod refusals;
 mod relay;
+mod switches;
