@@ -14,3 +14,4 @@ mod kubeconfig;
 mod kubectl;
 mod output;
 mod refresh;
+mod switches;
