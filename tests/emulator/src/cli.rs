@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Without a command it serves: it prints the settings that a client needs and runs until Ctrl+C.
 ///
 /// All but the seed and the cluster behind can be changed while it runs, at the control endpoint,
-/// whose address it prints.
+/// whose address is one of these settings.
 #[derive(Debug, Parser)]
 #[command(name = "arc-emulator", version, max_term_width = 100)]
 pub(crate) struct Cli {
