@@ -1,10 +1,11 @@
 //! The command itself, run as people run it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn emulator(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_arc-emulator"));
@@ -105,6 +106,45 @@ fn serving_prints_what_to_set_and_ends_cleanly() {
         assert!(child.wait().unwrap().success());
         assert!(!std::path::Path::new(cloud).exists());
     }
+}
+
+/// What the control endpoint of a running command answers to `GET path`.
+fn ask(control: &str, path: &str) -> Value {
+    let (authority, token) = control
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split_once('/'))
+        .unwrap();
+    let mut tcp = TcpStream::connect(authority).unwrap();
+    let request =
+        format!("GET /{token}{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap()
+}
+
+#[test]
+fn flags_are_where_the_control_endpoint_begins() {
+    let flags = ["--dialect", "bridge", "--no-h2", "--rtt", "1ms", "--seed=5"];
+    let mut child = emulator(&flags).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = read_until(&mut child, "arcproxy -n edge-demo -g demo");
+    let control = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("export ARC_EMULATOR_CONTROL="))
+        .unwrap();
+    let faults = ask(control, "/faults");
+    for (field, value) in [
+        ("dialect", json!("bridge")),
+        ("no_h2", json!(true)),
+        ("no_http1", json!(false)),
+        ("rtt_ms", json!(1)),
+    ] {
+        assert_eq!(faults[field], value, "{field}");
+    }
+    assert_eq!(ask(control, "/seed"), json!({ "seed": 5 }));
+    send(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
