@@ -24,16 +24,16 @@ pub(super) fn ageless(text: &str) -> String {
 /// ids of their own.
 pub(super) fn of_any_cluster(text: &str) -> String {
     let text = masked(text, "0000-00-00T00:00:00Z", "TIME");
-    let text = masked(&text, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", "UID");
+    let text = masked(&text, "XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX", "UID");
     // A process that is started in a container.
-    let text = masked(&text, &format!("exec \"{}\"", "x".repeat(32)), "exec ID");
+    let text = masked(&text, &format!("exec \"{}\"", "X".repeat(32)), "exec ID");
     by_line(&text, |line| match line.split_once("resourceVersion: ") {
         Some((indent, _)) => format!("{indent}resourceVersion: VERSION"),
         None => line.to_owned(),
     })
 }
 
-/// `text` with `name` wherever `pattern` fits: its `0` is any digit, its `x` any one of
+/// `text` with `name` wherever `pattern` fits: its `0` is any digit, its `X` any one of
 /// hexadecimal.
 pub(super) fn masked(text: &str, pattern: &str, name: &str) -> String {
     let fits = |at: &str| {
@@ -41,7 +41,7 @@ pub(super) fn masked(text: &str, pattern: &str, name: &str) -> String {
         pattern.chars().all(|wanted| {
             given.next().is_some_and(|given| match wanted {
                 '0' => given.is_ascii_digit(),
-                'x' => given.is_ascii_hexdigit(),
+                'X' => given.is_ascii_hexdigit(),
                 literal => given == literal,
             })
         })

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::{ChildStdin, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::{Mode, Reading, Session, terminal};
@@ -135,17 +135,18 @@ async fn copies(streams: &Streams) {
         .same(&["cp", "up.bin", "demo/shell:/tmp/copied.bin"])
         .await;
     streams.same(&["cp", "up", "demo/shell:/tmp/copied"]).await;
-    let list = "cd /tmp; find copied | sort; md5sum copied.bin copied/one.txt copied/below/two.bin";
+    let list =
+        "cd /tmp; find copied | sort; sha256sum copied.bin copied/one.txt copied/below/two.bin";
     let listed = streams
         .same(&["exec", "-n", "demo", "shell", "--", "sh", "-c", list])
         .await;
     assert!(listed.contains("copied/below/two.bin\n"), "{listed}");
+    // Of a path from the root tar would warn, and whether kubectl stays for that is a race of its
+    // own: it ends with the archive.
     streams
-        .same(&["cp", "demo/shell:/tmp/copied.bin", "down.bin"])
+        .same(&["cp", "demo/shell:tmp/copied.bin", "down.bin"])
         .await;
-    streams
-        .same(&["cp", "demo/shell:/tmp/copied", "down"])
-        .await;
+    streams.same(&["cp", "demo/shell:tmp/copied", "down"]).await;
     for world in streams.worlds() {
         assert_same_file(world, "up.bin", "down.bin");
         assert_same_file(world, "up/one.txt", "down/one.txt");
@@ -189,7 +190,10 @@ async fn forwarded(kubectl: Command) -> (Option<i32>, String, Vec<String>) {
             .unwrap();
         let mut text = String::new();
         tcp.read_to_string(&mut text).await.unwrap();
-        text
+        // The two are asked at two times.
+        text.split_inclusive("\r\n")
+            .filter(|line| !line.starts_with("date: "))
+            .collect::<String>()
     };
     let all = futures_util::future::join_all((0..8).map(|_| request()));
     let answers = timeout(DEADLINE, all).await.expect("answers");
@@ -214,24 +218,15 @@ async fn attaches(streams: &Streams) {
 
     let ready = "wait pod/shell -n demo --for=condition=Ready --timeout=30s";
     streams.session.same(ready).await;
-    let [through, direct] = streams
-        .both(&["attach", "-i", "-n", "demo", "shell"])
-        .map(attached);
-    let (through, direct) = tokio::join!(through, direct);
+    let [through, direct] = streams.both(&["attach", "-i", "-n", "demo", "shell"]);
+    let keys = "echo att$((0))ached\n";
+    let (through, direct) = tokio::join!(
+        terminal::type_and_leave(through, keys),
+        terminal::type_and_leave(direct, keys)
+    );
     assert_eq!(through, direct);
     assert!(through.1.contains("att0ached"), "{}", through.1);
     streams.session.same(ready).await;
-}
-
-/// Attaches without a terminal, and leaves the shell once it has answered.
-async fn attached(mut kubectl: Command) -> (Option<i32>, String) {
-    kubectl.stdin(Stdio::piped());
-    let mut attach = Reading::start(kubectl);
-    let mut input: ChildStdin = attach.child.stdin.take().unwrap();
-    input.write_all(b"echo att$((0))ached\n").await.unwrap();
-    attach.until("att0ached").await;
-    drop(input);
-    attach.ended().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

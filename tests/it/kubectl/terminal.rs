@@ -26,23 +26,39 @@ pub(super) async fn type_in(kubectl: &Command, keys: &str) -> (Option<i32>, Stri
                 .map(|(name, value)| (name, value.unwrap())),
         )
         .current_dir(kubectl.get_current_dir().unwrap())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
         .kill_on_drop(true);
-    let mut child = script.spawn().unwrap();
-    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    converse(script, keys, false).await
+}
+
+/// Runs `kubectl` without a terminal of its own, types `keys` once there is a prompt, and ends the
+/// input at the next one; gives the exit code and all that it printed.
+pub(super) async fn type_and_leave(kubectl: Command, keys: &str) -> (Option<i32>, String) {
+    converse(kubectl, keys, true).await
+}
+
+async fn converse(mut command: Command, keys: &str, leave: bool) -> (Option<i32>, String) {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut input, mut output) = (child.stdin.take(), child.stdout.take().unwrap());
     let mut screen = Vec::new();
     let talk = async {
         let mut told = false;
         while output.read_buf(&mut screen).await.unwrap() > 0 {
-            let prompted = screen.ends_with(b"# ") || screen.ends_with(b"$ ");
-            if prompted && !std::mem::replace(&mut told, prompted) {
+            if !screen.ends_with(b"# ") {
+                continue;
+            }
+            if !told {
+                let input = input.as_mut().unwrap();
                 input.write_all(keys.as_bytes()).await.unwrap();
+                told = true;
+            } else if leave {
+                input = None;
             }
         }
+        child.wait().await.unwrap().code()
     };
     let ended = timeout(DEADLINE, talk).await;
     let screen = String::from_utf8_lossy(&screen).into_owned();
-    ended.unwrap_or_else(|_| panic!("the terminal goes on after: {screen}"));
-    (child.wait().await.unwrap().code(), screen)
+    let code = ended.unwrap_or_else(|_| panic!("it goes on after: {screen}"));
+    (code, screen)
 }

@@ -98,7 +98,7 @@ async fn follows(session: &Session) {
 
 async fn rolls_out(session: &Session) {
     let refusal = session
-        .refused("rollout status deployment/stuck -n demo --timeout=1s")
+        .refused("rollout status deployment/stuck -n demo --timeout=2s")
         .await;
     assert!(refusal.contains("timed out"), "{refusal}");
     let line = "rollout status deployment/stuck -n demo --timeout=30s";
