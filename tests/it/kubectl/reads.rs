@@ -75,7 +75,7 @@ async fn reads_as_an_entra_identity() {
 async fn reads_as_somebody_else() {
     let session = Session::open(Mode::Aad).await;
     let whoami = session.through(&["auth", "whoami", "--as", "ana@contoso.example"]);
-    // The direct way is an impersonation itself, by the extra fields of another identity.
+    // The direct way of this session impersonates already, and its extra fields would stay.
     let mut direct = session.twin().direct(&["auth", "whoami"]);
     direct.args(["--as", "ana@contoso.example"]);
     let whoami = session.same_of("auth whoami --as", [whoami, direct]).await;

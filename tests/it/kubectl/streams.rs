@@ -181,8 +181,8 @@ async fn forwards(streams: &Streams) {
 async fn forwarded(kubectl: Command) -> (Option<i32>, String, Vec<String>) {
     let mut forward = Reading::start(kubectl);
     let line = forward.until("Forwarding from 127.0.0.1:").await;
-    let numbers = line.split([':', ' ']);
-    let port: u16 = numbers.filter_map(|word| word.parse().ok()).next().unwrap();
+    let mut words = line.split([':', ' ']);
+    let port: u16 = words.find_map(|word| word.parse().ok()).unwrap();
     let request = async || {
         let mut tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
