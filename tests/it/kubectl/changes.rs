@@ -1,7 +1,8 @@
-//! Commands that change something.
+//! Commands that change something: the same ones in two equal clusters, through arcproxy in one.
+
+use tokio::process::Command;
 
 use super::{Mode, Session};
-use crate::harness::Ran;
 
 const MANIFEST: &str = "\
 apiVersion: apps/v1
@@ -22,147 +23,128 @@ metadata: {name: fresh, namespace: demo}
 data: {key: one}
 ";
 
-/// The value at a path of what is called `fresh`, read straight from the apiserver.
-async fn field(session: &Session, kind: &str, path: &str) -> String {
-    let path = format!("jsonpath={path}");
-    let arguments = ["get", kind, "fresh", "-n", "demo", "-o", &path];
-    Ran::of(&mut session.direct(&arguments)).await.ok()
-}
-
 async fn changes(mode: Mode) {
-    let session = Session::open(mode).await;
+    let session = Session::twins(mode).await;
     applies(&session).await;
     alters(&session).await;
+    edits(&session).await;
     deletes(&session).await;
 }
 
-async fn applies(session: &Session) {
-    let manifest = session.world.path("manifest.yaml");
-    std::fs::write(&manifest, MANIFEST).unwrap();
-    let file = manifest.to_str().unwrap();
-    let run = async |arguments: &[&str]| session.through(arguments).await.ok();
+/// What the configuration map holds, and who says so.
+async fn holds(session: &Session, key: &str) {
+    let object = session
+        .same("get configmap fresh -n demo -o yaml --show-managed-fields")
+        .await;
+    let line = format!("  key: {key}\n");
+    assert!(object.contains(&line), "{line}{object}");
+}
 
-    let applied = run(&["apply", "-f", file]).await;
+async fn applies(session: &Session) {
+    let apply = "apply -f manifest.yaml";
+    session.write("manifest.yaml", MANIFEST);
     assert_eq!(
-        applied,
+        session.same(apply).await,
         "deployment.apps/fresh created\nconfigmap/fresh created\n"
     );
     assert_eq!(
-        run(&["apply", "-f", file]).await,
+        session.same(apply).await,
         "deployment.apps/fresh unchanged\nconfigmap/fresh unchanged\n"
     );
-    std::fs::write(&manifest, MANIFEST.replace("key: one", "key: two")).unwrap();
-    assert!(
-        run(&["apply", "-f", file])
-            .await
-            .contains("configmap/fresh configured")
-    );
-    assert_eq!(field(session, "configmap", "{.data.key}").await, "two");
+    session.write("manifest.yaml", &MANIFEST.replace("key: one", "key: two"));
+    let applied = session.same(apply).await;
+    assert!(applied.contains("configmap/fresh configured"), "{applied}");
+    holds(session, "two").await;
 
-    std::fs::write(&manifest, MANIFEST.replace("key: one", "key: three")).unwrap();
-    let conflict = session
-        .through(&["apply", "--server-side", "-f", file])
+    session.write("manifest.yaml", &MANIFEST.replace("key: one", "key: three"));
+    let conflict = session.refused(&format!("{apply} --server-side")).await;
+    assert!(conflict.contains("conflict"), "{conflict}");
+    holds(session, "two").await;
+    let forced = session
+        .same(&format!("{apply} --server-side --force-conflicts"))
         .await;
-    assert!(conflict.stderr.contains("conflict"), "{}", conflict.stderr);
-    run(&["apply", "--server-side", "--force-conflicts", "-f", file]).await;
-    assert_eq!(field(session, "configmap", "{.data.key}").await, "three");
+    assert!(forced.contains("fresh serverside-applied"), "{forced}");
+    holds(session, "three").await;
 }
 
 async fn alters(session: &Session) {
-    let run = async |arguments: &[&str]| session.through(arguments).await.ok();
-    run(&[
-        "rollout",
-        "status",
-        "deployment/fresh",
-        "-n",
-        "demo",
-        "--timeout=30s",
-    ])
-    .await;
-    run(&["scale", "deployment/fresh", "-n", "demo", "--replicas=3"]).await;
-    run(&[
-        "wait",
-        "deployment/fresh",
-        "-n",
-        "demo",
-        "--for=jsonpath={.status.readyReplicas}=3",
-        "--timeout=30s",
-    ])
-    .await;
-    run(&["label", "deployment/fresh", "-n", "demo", "tier=front"]).await;
-    assert_eq!(
-        field(session, "deployment", "{.metadata.labels.tier}").await,
-        "front"
+    session
+        .same("rollout status deployment/fresh -n demo --timeout=30s")
+        .await;
+    for line in [
+        "scale deployment/fresh -n demo --replicas=3",
+        "wait deployment/fresh -n demo --for=jsonpath={.status.readyReplicas}=3 --timeout=30s",
+        "rollout status deployment/fresh -n demo --timeout=30s",
+        "get pods -n demo -l app=fresh -o jsonpath={.items[*].status.phase}",
+        "label deployment/fresh -n demo tier=front",
+        r#"patch deployment/fresh -n demo --type=merge -p {"metadata":{"labels":{"tier":"merge"}}}"#,
+        r#"patch deployment/fresh -n demo --type=json -p [{"op":"replace","path":"/metadata/labels/tier","value":"json"}]"#,
+        r#"patch deployment/fresh -n demo --type=strategic -p {"metadata":{"labels":{"tier":"strategic"}}}"#,
+        "autoscale deployment/fresh -n demo --min=1 --max=3 --cpu-percent=80",
+        "create configmap other -n demo --from-literal=a=b",
+        "get configmap other -n demo -o yaml",
+    ] {
+        let said = session.same(line).await;
+        assert!(!said.is_empty(), "{line}");
+    }
+    let object = session.same("get deployment fresh -n demo -o yaml").await;
+    assert!(
+        object.contains("tier: strategic") && object.contains("readyReplicas: 3"),
+        "{object}"
     );
-    for (kind, patch) in [
-        ("merge", r#"{"metadata":{"labels":{"tier":"merge"}}}"#),
+    for (line, said) in [
+        ("label deployment/fresh -n demo tier=back", "--overwrite"),
+        ("create configmap other -n demo", "already exists"),
+        ("scale deployment/none -n demo --replicas=3", "not found"),
         (
-            "json",
-            r#"[{"op":"replace","path":"/metadata/labels/tier","value":"json"}]"#,
-        ),
-        (
-            "strategic",
-            r#"{"metadata":{"labels":{"tier":"strategic"}}}"#,
+            r#"patch deployment/fresh -n demo -p {"spec":{"replicas":"many"}}"#,
+            "(BadRequest)",
         ),
     ] {
-        run(&[
-            "patch",
-            "deployment/fresh",
-            "-n",
-            "demo",
-            "--type",
-            kind,
-            "-p",
-            patch,
-        ])
-        .await;
-        assert_eq!(
-            field(session, "deployment", "{.metadata.labels.tier}").await,
-            kind
-        );
+        let refusal = session.refused(line).await;
+        assert!(refusal.contains(said), "{refusal}");
     }
-    let mut edit = session
-        .world
-        .kubectl(&["edit", "configmap/fresh", "-n", "demo"]);
-    let edited = Ran::of(edit.env("KUBE_EDITOR", "sed -i s/three/four/"))
-        .await
-        .ok();
-    assert!(edited.contains("configmap/fresh edited"), "{edited}");
-    assert_eq!(field(session, "configmap", "{.data.key}").await, "four");
-    let created = run(&[
-        "create",
-        "configmap",
-        "other",
-        "-n",
-        "demo",
-        "--from-literal=a=b",
-    ])
-    .await;
-    assert_eq!(created, "configmap/other created\n");
-    let twice = session
-        .through(&["create", "configmap", "other", "-n", "demo"])
-        .await;
-    assert!(twice.stderr.contains("already exists"), "{}", twice.stderr);
+}
+
+async fn edits(session: &Session) {
+    let edit = async |editor: &str| {
+        let with_editor = |mut command: Command| {
+            command.env("KUBE_EDITOR", editor);
+            command
+        };
+        let line = "edit configmap/fresh -n demo";
+        session
+            .same_of(line, session.both(line).map(with_editor))
+            .await
+            .ok()
+    };
+    assert_eq!(
+        edit("sed -i s/three/four/").await,
+        "configmap/fresh edited\n"
+    );
+    holds(session, "four").await;
+    assert_eq!(edit("true").await, "");
 }
 
 async fn deletes(session: &Session) {
-    let run = async |arguments: &[&str]| session.through(arguments).await.ok();
-    let manifest = session.world.path("manifest.yaml");
-    run(&["delete", "configmap/other", "-n", "demo"]).await;
-    run(&["delete", "-f", manifest.to_str().unwrap()]).await;
-    run(&[
-        "wait",
-        "pod",
-        "-l",
-        "app=fresh",
-        "-n",
-        "demo",
-        "--for=delete",
-        "--timeout=30s",
-    ])
-    .await;
-    let gone = Ran::of(&mut session.direct(&["get", "deployment/fresh", "-n", "demo"])).await;
-    assert!(gone.stderr.contains("NotFound"), "{}", gone.stderr);
+    for line in [
+        "delete hpa/fresh -n demo",
+        "delete configmap/other -n demo",
+        "delete -f manifest.yaml",
+    ] {
+        let said = session.same(line).await;
+        assert!(said.contains("deleted"), "{said}");
+    }
+    session
+        .same("wait deployment/fresh -n demo --for=delete --timeout=30s")
+        .await;
+    for line in [
+        "get deployment/fresh -n demo",
+        "delete configmap/other -n demo",
+    ] {
+        let refusal = session.refused(line).await;
+        assert!(refusal.contains("(NotFound)"), "{refusal}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

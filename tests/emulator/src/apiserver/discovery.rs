@@ -52,25 +52,30 @@ fn core_versions() -> Value {
     })
 }
 
-fn group(name: &str, version: &str) -> Value {
-    let version = json!({ "groupVersion": format!("{name}/{version}"), "version": version });
-    json!({ "name": name, "versions": [version], "preferredVersion": version })
+/// A group of which the first version is preferred.
+fn group(name: &str, versions: &[&str]) -> Value {
+    let versions: Vec<Value> = versions
+        .iter()
+        .map(|version| json!({ "groupVersion": format!("{name}/{version}"), "version": version }))
+        .collect();
+    json!({ "name": name, "versions": versions, "preferredVersion": versions[0] })
 }
 
 fn groups() -> Value {
-    let groups: Vec<Value> = resources::group_versions()
-        .into_iter()
+    let groups: Vec<Value> = resources::groups()
+        .iter()
         .filter(|(name, _)| !name.is_empty())
-        .map(|(name, version)| group(name, version))
+        .map(|(name, versions)| group(name, versions))
         .collect();
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
 }
 
 fn group_document(name: &str) -> Option<Value> {
-    let (name, version) = resources::group_versions()
-        .into_iter()
+    let groups = resources::groups();
+    let (name, versions) = groups
+        .iter()
         .find(|(known, _)| !known.is_empty() && *known == name)?;
-    let mut document = group(name, version);
+    let mut document = group(name, versions);
     document["kind"] = json!("APIGroup");
     document["apiVersion"] = json!("v1");
     Some(document)
@@ -155,14 +160,17 @@ fn aggregated_version(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 fn aggregated(core: bool, api_version: &str) -> Response<Body> {
-    let items: Vec<Value> = resources::group_versions()
+    let items: Vec<Value> = resources::groups()
         .into_iter()
         .filter(|(group, _)| group.is_empty() == core)
-        .map(|(group, version)| {
-            let listed: Vec<Value> = resources::of(group, version).map(aggregated_resource).collect();
+        .map(|(group, versions)| {
+            let of_version = |version| {
+                let listed: Vec<Value> = resources::of(group, version).map(aggregated_resource).collect();
+                json!({ "version": version, "freshness": "Current", "resources": listed })
+            };
             json!({
                 "metadata": { "name": if core { Value::Null } else { json!(group) }, "creationTimestamp": null },
-                "versions": [{ "version": version, "freshness": "Current", "resources": listed }],
+                "versions": versions.into_iter().map(of_version).collect::<Vec<_>>(),
             })
         })
         .collect();

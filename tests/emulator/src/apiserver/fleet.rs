@@ -43,6 +43,9 @@ pub(super) fn settle(server: &Server) {
     }
     controllers::settle(server);
     server.store.set_clock_offset(SignedDuration::ZERO);
+    for node in server.store.all("nodes", None) {
+        add(server, lease(server, &node));
+    }
     // Real events are gone after an hour.
     for event in server.store.all("events", None) {
         server
@@ -168,6 +171,30 @@ fn node(server: &Server, index: u32) -> Value {
                 "osImage": "Ubuntu 24.04.2 LTS",
                 "systemUUID": server.store.uid(),
             },
+        },
+    })
+}
+
+/// The heartbeat of a kubelet, which is not heard again: as a node's conditions, it stands still.
+fn lease(server: &Server, node: &Value) -> Value {
+    let name = value::name(node);
+    json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": name,
+            "namespace": "kube-node-lease",
+            "ownerReferences": [{
+                "apiVersion": "v1",
+                "kind": "Node",
+                "name": name,
+                "uid": value::uid(node),
+            }],
+        },
+        "spec": {
+            "holderIdentity": name,
+            "leaseDurationSeconds": 40,
+            "renewTime": clock::micro_stamp(server.store.now()),
         },
     })
 }

@@ -129,7 +129,7 @@ impl Resource {
     }
 
     /// What tells the stored objects of this kind from those of others. The two kinds of events
-    /// are one.
+    /// are one, and so are all versions of a kind.
     pub(super) fn key(&self) -> &'static str {
         self.plural
     }
@@ -164,6 +164,18 @@ pub(super) fn group_versions() -> Vec<(&'static str, &'static str)> {
         }
     }
     seen
+}
+
+/// Groups with their versions, the preferred one first.
+pub(super) fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (group, version) in group_versions() {
+        match groups.iter_mut().find(|(known, _)| *known == group) {
+            Some((_, versions)) => versions.push(version),
+            None => groups.push((group, vec![version])),
+        }
+    }
+    groups
 }
 
 /// The kinds of one group and version.
@@ -236,6 +248,9 @@ resources! {
         "SubjectAccessReview" "subjectaccessreviews" "subjectaccessreview" cluster [] [] answered &[];
     }
     "autoscaling" "v2" "autoscaling" {
+        "HorizontalPodAutoscaler" "horizontalpodautoscalers" "horizontalpodautoscaler" namespaced ["hpa"] ["all"] stored &[own("status", "HorizontalPodAutoscaler")];
+    }
+    "autoscaling" "v1" "autoscaling" {
         "HorizontalPodAutoscaler" "horizontalpodautoscalers" "horizontalpodautoscaler" namespaced ["hpa"] ["all"] stored &[own("status", "HorizontalPodAutoscaler")];
     }
     "batch" "v1" "batch" {

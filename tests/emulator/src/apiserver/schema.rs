@@ -314,7 +314,7 @@ fn generate(generator: &mut SchemaGenerator) {
         api::authentication::v1 => SelfSubjectReview TokenReview TokenRequest;
         api::authorization::v1 => LocalSubjectAccessReview SelfSubjectAccessReview
             SelfSubjectRulesReview SubjectAccessReview;
-        api::autoscaling::v1 => Scale;
+        api::autoscaling::v1 => Scale HorizontalPodAutoscaler;
         api::autoscaling::v2 => HorizontalPodAutoscaler;
         api::batch::v1 => CronJob Job;
         api::networking::v1 => IngressClass Ingress NetworkPolicy;

@@ -96,6 +96,7 @@ async fn describes_tell_what_there_is() {
         &text,
         &["control-plane", "KubeletReady", "Non-terminated Pods:"],
     );
+    assert_has(&text, &["Lease:\n  HolderIdentity:  edge-node-1\n"]);
     let text = cluster.ok("describe service web -n demo").await;
     assert_has(
         &text,
@@ -126,7 +127,14 @@ async fn discovery_and_documents_are_served() {
         &["apps/v1\n", "rbac.authorization.k8s.io/v1\n", "\nv1\n"],
     );
     let text = cluster.ok("cluster-info").await;
-    assert_has(&text, &["Kubernetes control plane", "127.0.0.1"]);
+    let url = cluster.server.url();
+    let lines = [
+        format!("Kubernetes control plane is running at {url}\n"),
+        format!(
+            "CoreDNS is running at {url}/api/v1/namespaces/kube-system/services/kube-dns:dns/proxy\n"
+        ),
+    ];
+    assert_has(&text, &lines.each_ref().map(String::as_str));
     let text = cluster.ok("explain pod.spec.containers.image").await;
     assert_has(&text, &["FIELD: image <string>", "Container image name."]);
     let text = cluster.ok("explain deployment.spec --recursive").await;

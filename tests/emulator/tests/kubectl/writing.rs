@@ -1,6 +1,6 @@
 //! Objects that are made, changed and deleted.
 
-use super::{Cluster, assert_has, finish};
+use super::{Cluster, assert_has, finish, rows};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_all_kinds_are_created() {
@@ -72,6 +72,49 @@ async fn objects_are_changed() {
     run("delete configmap c").await;
     let text = cluster.refused("-n demo delete configmap c").await;
     assert_has(&text, &["configmaps \"c\" not found"]);
+}
+
+/// kubectl creates autoscalers in one version and reads them in another.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_autoscaler_is_one_in_both_its_versions() {
+    let cluster = Cluster::start().await;
+    let text = cluster
+        .ok("-n demo autoscale deployment web --min=2 --max=5 --cpu-percent=60")
+        .await;
+    assert_eq!(text, "horizontalpodautoscaler.autoscaling/web autoscaled\n");
+    let text = cluster.ok("-n demo get hpa").await;
+    let row = ["web", "Deployment/web", "cpu:", "<unknown>/60%", "2", "5"];
+    assert_eq!(rows(&text)[1][..6], row);
+    let older = "horizontalpodautoscalers.v1.autoscaling/web";
+    let read = "-o jsonpath={.spec}";
+    let text = cluster.ok(&format!("-n demo get {older} {read}")).await;
+    assert_has(&text, &["\"targetCPUUtilizationPercentage\":60"]);
+    let patch = r#"{"spec":{"targetCPUUtilizationPercentage":70}}"#;
+    let text = cluster
+        .ok(&format!("-n demo patch {older} --type=merge -p {patch}"))
+        .await;
+    assert_has(&text, &["web patched"]);
+    let text = cluster.ok(&format!("-n demo get hpa web {read}")).await;
+    assert_has(&text, &["\"averageUtilization\":70"]);
+
+    let manifest = "\
+apiVersion: autoscaling/v1
+kind: HorizontalPodAutoscaler
+metadata: {name: applied, namespace: demo}
+spec:
+  maxReplicas: 3
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: worker}
+  targetCPUUtilizationPercentage: 50
+";
+    let changed = manifest.replace("maxReplicas: 3", "maxReplicas: 4");
+    for manifest in [manifest, &changed] {
+        let printed = cluster.piped("apply --server-side -f -", manifest).await;
+        assert!(printed.success, "{}", printed.text);
+    }
+    let text = cluster.ok(&format!("-n demo get hpa applied {read}")).await;
+    assert_has(&text, &["\"maxReplicas\":4", "\"averageUtilization\":50"]);
+    let text = cluster.ok("api-versions").await;
+    assert_has(&text, &["autoscaling/v1\nautoscaling/v2\n"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

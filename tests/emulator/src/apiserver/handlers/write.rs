@@ -45,6 +45,7 @@ pub(super) fn update(server: &Server, call: &Call, body: &[u8]) -> Result<Respon
         )));
     }
     let before = read::found(server, call)?;
+    let object = convert::stored(call.target.resource, object);
     let updated = replace(server, call, &before, object, |before, after, time| {
         note(call, Some(before), after, time);
     })?;
@@ -119,13 +120,15 @@ fn apply(server: &Server, call: &Call, body: &[u8]) -> Result<Response<Body>> {
             return Ok(read::one(server, call, StatusCode::CREATED, &created));
         };
         let time = clock::stamp(server.store.now());
+        let shown = convert::shown(resource, &before);
         let after = apply::apply(
             resource.schema,
-            Some(&before),
+            Some(&shown),
             &config,
             writer(call, &time),
             force,
         )?;
+        let after = convert::stored(resource, after);
         let outcome = replace(server, call, &before, after, |_, _, _| {});
         match outcome {
             Err(status)
@@ -146,8 +149,9 @@ fn writer<'a>(call: &'a Call, time: &'a str) -> Writer<'a> {
 }
 
 fn note(call: &Call, before: Option<&Value>, after: &mut Value, time: &str) {
+    // Written down in the form in which the object is stored, whatever form it came in.
     note_update(
-        call.target.resource.schema,
+        convert::hub(call.target.resource).schema,
         before,
         after,
         writer(call, time),
