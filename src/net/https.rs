@@ -96,7 +96,7 @@ impl Https {
         &self,
         request: &Request<Bytes>,
     ) -> (Result<Answer, HttpsError>, Tried) {
-        let host = request.uri().host().unwrap_or_default();
+        let host = request.uri().authority().map_or("", |host| host.as_str());
         retry::patiently(
             || self.send(request.clone()),
             |outcome| match outcome {
