@@ -1,5 +1,7 @@
 //! Every variable that stands for a flag does what the flag does.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::harness::{Proxy, Ran, World};
@@ -12,22 +14,22 @@ impl World {
     async fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
         Ran::of(self.arcproxy(arguments).envs(variables.iter().copied())).await
     }
+}
 
-    /// The contexts that a kubeconfig has, and which is current.
-    fn contexts(&self, file: &std::path::Path) -> (Vec<String>, String) {
-        let output = std::process::Command::new("kubectl")
-            .args(["config", "view", "-o", "json", "--kubeconfig"])
-            .arg(file)
-            .output()
-            .unwrap();
-        let view: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let names = view["contexts"].as_array().unwrap().iter();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        (
-            names.map(|one| text(&one["name"])).collect(),
-            text(&view["current-context"]),
-        )
-    }
+/// The contexts that a kubeconfig has, and which is current.
+fn contexts(file: &Path) -> (Vec<String>, String) {
+    let output = std::process::Command::new("kubectl")
+        .args(["config", "view", "-o", "json", "--kubeconfig"])
+        .arg(file)
+        .output()
+        .unwrap();
+    let view: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names = view["contexts"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (
+        names.map(|one| text(&one["name"])).collect(),
+        text(&view["current-context"]),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +72,7 @@ async fn the_file_and_the_context() {
     let merged = format!("Merged \"plant\" as current context in {}", file.display());
     assert!(proxy.lines.contains(&merged), "{:?}", proxy.lines);
     let plant = "plant".to_owned();
-    assert_eq!(world.contexts(&file), (vec![plant.clone()], plant));
+    assert_eq!(contexts(&file), (vec![plant.clone()], plant));
     assert!(!world.kubeconfig().exists());
 }
 
@@ -86,7 +88,7 @@ async fn the_file_where_no_flag_says_it() {
         command
     })
     .await;
-    assert_eq!(world.contexts(&there).1, "edge-demo");
+    assert_eq!(contexts(&there).1, "edge-demo");
     assert!(!missing.exists() && !world.kubeconfig().exists());
     // Without any home there is no default.
     let mut homeless = world.arcproxy(&DEMO);
