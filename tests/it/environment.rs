@@ -193,7 +193,37 @@ async fn where_temporary_files_go() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "it is gone");
 }
 
-/// What `--help` names as a variable, so that none is left out of the tests here.
+/// The variables that `--help` names.
+fn documented(help: &str) -> Vec<&str> {
+    help.split("[env: ")
+        .skip(1)
+        .map(|rest| rest.split(['=', ']']).next().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_empty_is_not_set() {
+    let world = World::new().await;
+    let help = world.run(&["--help"]).await.ok();
+    let mut variables: Vec<_> = documented(&help)
+        .into_iter()
+        .chain(["ARCPROXY_LOG"])
+        .filter(|name| !name.contains("TOKEN") && !name.contains("SUBSCRIPTION"))
+        .map(|name| (name, ""))
+        .collect();
+    let cloud = world.emulator.cloud_file().to_str().unwrap();
+    let run = [&["--cloud", cloud], &TRUE[..]].concat();
+    world.run_with(&variables, &run).await.ok();
+    // That a secret is missing must not change as whom requests are sent.
+    variables.push(("ARCPROXY_TOKEN", ""));
+    let ran = world.run_with(&variables, &run).await;
+    ran.failed(2, &["the service-account token from --token is empty"]);
+    let ran = world.run_with(&[("ARCPROXY_TOKEN_FILE", "")], &TRUE).await;
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--token-file"), "{}", ran.stderr);
+}
+
+/// No variable is left out of the tests here.
 #[tokio::test(flavor = "multi_thread")]
 async fn none_is_forgotten() {
     let world = World::new().await;
@@ -204,11 +234,7 @@ async fn none_is_forgotten() {
         include_str!("inputs.rs"),
     ]
     .concat();
-    let variables: Vec<_> = help
-        .split("[env: ")
-        .skip(1)
-        .map(|rest| rest.split(['=', ']']).next().unwrap())
-        .collect();
+    let variables = documented(&help);
     assert!(variables.len() >= 16, "{variables:?}");
     for variable in variables {
         let quoted = format!("\"{variable}\"");

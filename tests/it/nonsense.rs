@@ -32,6 +32,9 @@ async fn names_that_cannot_be_ones() {
         let words = ["--resource-group: ", "cannot be the name of one"];
         world.refused(&["-n", "a", "-g", name], &words).await;
     }
+    let cloud = [&DEMO[..], &["--cloud", ""]].concat();
+    let words = ["--cloud: \"\" is neither the name of a cloud"];
+    world.refused(&cloud, &words).await;
     let words = ["the resource group is not named", "--resource-group"];
     world.refused(&["-n", "edge-demo"], &words).await;
     let words = ["the cluster is not named", "--name"];
