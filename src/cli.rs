@@ -1,15 +1,16 @@
 //! The command line, as clap types and nothing more.
 //!
 //! Flags keep the names and short forms of `az connectedk8s proxy`. Whatever a flag sets, an
-//! environment variable can set. [`crate::settings`] turns these into complete settings.
+//! environment variable can set; an empty variable counts as none. [`crate::settings`] turns these
+//! into complete settings.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 use crate::secret::Secret;
 
@@ -143,7 +144,7 @@ impl Cli {
     /// # Errors
     /// clap's, with its own words for help, version and what makes no sense.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = Self::command();
+        let mut command = Self::command().mut_args(without_empty_variable);
         let matches = command.try_get_matches_from_mut(arguments)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         for (one, other) in EXCLUSIVE {
@@ -178,6 +179,17 @@ impl Cli {
             }
         }
     }
+}
+
+/// A variable that is set to nothing, as pipelines do with what they do not know, is not set. Not
+/// so the token's: that a secret is missing must not change as whom requests are sent.
+fn without_empty_variable(argument: Arg) -> Arg {
+    let is_token = matches!(argument.get_id().as_str(), "token" | "token_file");
+    let variable = argument.get_env().and_then(std::env::var_os);
+    if is_token || variable.is_none_or(|value| !value.is_empty()) {
+        return argument;
+    }
+    argument.env(Resettable::Reset)
 }
 
 fn exclusive(command: &mut clap::Command, one: &[&str], other: &[&str]) -> clap::Error {

@@ -57,8 +57,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             .as_deref()
             .is_some_and(|file| file.as_os_str() == "-");
     let printer = Printer::new(telling, if taken { Stdout::Taken } else { Stdout::Events });
-    printer.start_log();
-    match begin(cli, printer) {
+    match printer.start_log().and_then(|()| begin(cli, printer)) {
         Ok(code) => code,
         Err(error) => {
             printer.fail(&error);

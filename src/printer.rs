@@ -4,6 +4,7 @@
 //! stderr carries progress, warnings, errors and the log. A reader that has gone away is no
 //! reason to fail.
 
+use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +13,11 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Format;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::settings::Telling;
+
+/// The variable that says in full what is logged.
+const FILTER: &str = "ARCPROXY_LOG";
 
 /// Who has stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,14 +100,20 @@ impl Printer {
     }
 
     /// Starts the log on stderr. Call it once.
-    pub fn start_log(&self) {
+    ///
+    /// # Errors
+    /// `ARCPROXY_LOG` is no filter.
+    pub fn start_log(&self) -> Result<(), Error> {
         let level = match self.telling.verbosity {
             0 => "warn",
             1 => "info",
             _ => "debug",
         };
-        let filter = EnvFilter::try_from_env("ARCPROXY_LOG")
-            .unwrap_or_else(|_| EnvFilter::new(format!("arcproxy={level}")));
+        let given = std::env::var_os(FILTER).filter(|given| !given.is_empty());
+        let filter = match given {
+            Some(given) => filter(&given)?,
+            None => EnvFilter::new(format!("arcproxy={level}")),
+        };
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr);
@@ -114,6 +124,7 @@ impl Printer {
         if let Err(error) = started {
             self.warn(&format!("there is no log: {error}"));
         }
+        Ok(())
     }
 
     /// Tells of `event`.
@@ -169,6 +180,21 @@ impl Printer {
 /// Prints clap's own message: help and version to stdout, errors to stderr.
 pub fn clap(error: &clap::Error) {
     let _gone = error.print();
+}
+
+fn filter(given: &OsStr) -> Result<EnvFilter, Error> {
+    let bad = |why: String| {
+        let what = format!("{FILTER}={} is no log filter", given.display());
+        Error::new(Code::Usage, what).because(why).hinted(format!(
+            "a filter looks like {FILTER}=arcproxy=debug,rustls=info"
+        ))
+    };
+    let text = given
+        .to_str()
+        .ok_or_else(|| bad("it is no text".to_owned()))?;
+    EnvFilter::builder()
+        .parse(text)
+        .map_err(|error| bad(error.to_string()))
 }
 
 fn to_stderr(line: &str) {

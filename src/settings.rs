@@ -260,10 +260,12 @@ fn cloud(given: &OsStr) -> Result<Cloud, Error> {
     }
     let path = Path::new(given);
     if !path.exists() {
-        let what = format!(
-            "--cloud: {} is neither the name of a cloud nor a file",
-            path.display()
-        );
+        let shown = if given.is_empty() {
+            "\"\"".into()
+        } else {
+            given.to_string_lossy()
+        };
+        let what = format!("--cloud: {shown} is neither the name of a cloud nor a file");
         return Err(Error::new(Code::CloudFile, what).hinted(
             "the names are AzureCloud, AzureUSGovernment and AzureChinaCloud; see docs/clouds.md for files",
         ));

@@ -1,10 +1,9 @@
 //! Azure Resource Manager: subscriptions, the cluster, and its relay credentials.
 //!
-//! Follows the `Microsoft.Kubernetes` and `Microsoft.Resources` REST specifications. `429` and
-//! `503` are waited out as `Retry-After` says, a bounded number of times.
+//! Follows the `Microsoft.Kubernetes` and `Microsoft.Resources` REST specifications. Faults that
+//! pass are waited out as [`Https::send_patiently`] has it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -16,17 +15,11 @@ use super::id::ClusterId;
 use super::login::SignIn;
 use super::types::{Cluster, CredentialResults, ErrorBody, ErrorDocument, Page, Subscription};
 use crate::error::{Code, Error};
-use crate::net::{Answer, Https};
+use crate::net::{Answer, Https, Tried, may_pass};
 
 const CLUSTER_API: &str = "2024-01-01";
 const SUBSCRIPTION_API: &str = "2022-12-01";
 
-/// How often an answer that asks to wait is waited out.
-const RETRIES: u32 = 4;
-/// The longest single wait that is granted.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// The wait where the answer names none.
-const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// The pages of a list that are followed before it is taken for endless.
 const PAGES: usize = 200;
 
@@ -155,59 +148,47 @@ impl Arm {
         self.endpoint.host_str().unwrap_or_default()
     }
 
-    async fn call(&self, method: Method, url: &Url, body: Bytes) -> Result<Answer, Error> {
-        let mut tries = 0;
-        loop {
-            let token = self.sign_in.bearer(&self.scope).await?;
-            let authorization = token.secret.bearer().map_err(|error| {
-                Error::new(
-                    Code::SignInRefused,
-                    "the access token for ARM is no header value",
-                )
-                .caused_by(&error)
+    /// Asks ARM. Every call here may be repeated: the reads change nothing, and credentials that
+    /// nobody got do no harm.
+    async fn call(&self, method: Method, url: &Url, body: Bytes) -> Result<(Answer, Tried), Error> {
+        let token = self.sign_in.bearer(&self.scope).await?;
+        let authorization = token.secret.bearer().map_err(|error| {
+            Error::new(
+                Code::SignInRefused,
+                "the access token for ARM is no header value",
+            )
+            .caused_by(&error)
+        })?;
+        let request = Request::builder()
+            .method(&method)
+            .uri(url.as_str())
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json")
+            .body(body)
+            .map_err(|error| {
+                Error::new(Code::Unexpected, format!("bad request to {url}")).caused_by(&error)
             })?;
-            let request = Request::builder()
-                .method(&method)
-                .uri(url.as_str())
-                .header(header::AUTHORIZATION, authorization)
-                .header(header::CONTENT_TYPE, "application/json")
-                .header(header::ACCEPT, "application/json")
-                .body(body.clone())
-                .map_err(|error| {
-                    Error::new(Code::Unexpected, format!("bad request to {url}")).caused_by(&error)
-                })?;
-            let answer = self.https.send(request).await.map_err(|error| {
-                Error::new(Code::ArmUnreachable, "cannot reach Azure Resource Manager")
-                    .caused_by(&error)
-                    .maybe_hinted(error.hint())
-            })?;
-            let id = answer
-                .headers
-                .get("x-ms-correlation-request-id")
-                .and_then(|value| value.to_str().ok());
-            tracing::info!(%method, path = url.path(), status = answer.status.as_u16(), correlation = id, "ARM answered");
-            let busy = matches!(
-                answer.status,
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-            );
-            let wait = answer
-                .retry_after()
-                .unwrap_or(DEFAULT_WAIT * 2_u32.pow(tries));
-            if !busy || tries == RETRIES || wait > LONGEST_WAIT {
-                return Ok(answer);
-            }
-            tries += 1;
-            tracing::warn!(
-                status = answer.status.as_u16(),
-                seconds = wait.as_secs_f32(),
-                "ARM asks to wait"
-            );
-            tokio::time::sleep(wait).await;
-        }
+        let (answer, tried) = self.https.send_patiently(&request).await;
+        let answer = answer.map_err(|error| {
+            Error::new(Code::ArmUnreachable, "cannot reach Azure Resource Manager")
+                .because(format!("{error}{tried}"))
+                .maybe_hinted(error.hint())
+        })?;
+        let id = answer
+            .headers
+            .get("x-ms-correlation-request-id")
+            .and_then(|value| value.to_str().ok());
+        tracing::info!(%method, path = url.path(), status = answer.status.as_u16(), correlation = id, "ARM answered");
+        Ok((answer, tried))
     }
 
     /// The value in `answer`, or the error and ARM's own document of it.
-    fn read<T: DeserializeOwned>(&self, answer: &Answer, doing: &str) -> Result<T, Box<Refusal>> {
+    fn read<T: DeserializeOwned>(
+        &self,
+        (answer, tried): &(Answer, Tried),
+        doing: &str,
+    ) -> Result<T, Box<Refusal>> {
         let failed = format!("cannot {doing}");
         if answer.status.is_success() {
             return serde_json::from_slice(&answer.body).map_err(|error| {
@@ -229,14 +210,15 @@ impl Arm {
             || format!("{} answered {}", self.host(), answer.status),
             |document| format!("{}: {}", document.error.code, document.error.message),
         );
-        let mut error = Error::new(code, failed).because(said);
-        if code == Code::Throttled
-            && let Some(wait) = answer.retry_after()
-        {
+        let mut error = Error::new(code, failed).because(format!("{said}{tried}"));
+        if let Some(wait) = answer.retry_after() {
             error = error.hinted(format!(
                 "Azure asks to wait {} seconds; then try again",
                 wait.as_secs()
             ));
+        } else if code == Code::ArmAnswer && may_pass(answer.status) {
+            error = error
+                .hinted("Azure Resource Manager has a fault that passes: try again in a minute");
         }
         Err(Box::new(Refusal {
             error,

@@ -170,6 +170,20 @@ impl ConnectError {
             Self::Tls(..) | Self::Tcp(..) | Self::Deadline(..) => None,
         }
     }
+
+    /// Whether the other side took the connection and then ended it.
+    pub(super) fn is_reset(&self) -> bool {
+        match self {
+            Self::Tcp(_, error) | Self::Tls(_, error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+            ),
+            Self::Resolve(..) | Self::Deadline(..) => false,
+        }
+    }
 }
 
 /// Whether a handshake failed because the other side's certificate does not verify.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use super::retry::{self, Tried, Verdict};
 use super::{ConnectError, Net, Tls, TlsError};
 use crate::clock::Clock;
 
@@ -53,13 +54,21 @@ pub struct Answer {
 /// Why there is no answer. Each names the host.
 #[derive(Debug)]
 pub enum HttpsError {
-    /// The connection could not be opened; the text names the host and the step, and there may be
-    /// a hint.
-    Connect(String, Option<&'static str>),
+    /// The connection could not be opened.
+    Connect {
+        /// Names the host and the step that failed.
+        text: String,
+        /// What to do, where that is known.
+        hint: Option<&'static str>,
+        /// Whether the other side took the connection and then ended it.
+        is_reset: bool,
+    },
     /// The host did not answer in time.
     Deadline(String),
-    /// The connection broke, or the answer is no HTTP or too large.
+    /// The connection broke.
     Broken(String, String),
+    /// The answer is no HTTP, or too large.
+    Unreadable(String, String),
 }
 
 impl Https {
@@ -76,7 +85,36 @@ impl Https {
         Ok(Self { client, clock })
     }
 
-    /// Sends `request` and reads the answer, whatever its status.
+    /// Sends `request` as often as it takes for a fault that passes to pass, within the limits of
+    /// [`super::retry`]: only for requests that do no harm when the service gets them twice.
+    ///
+    /// Cancel safe, as far as the service is concerned: it may have got the request or not.
+    ///
+    /// # Errors
+    /// There is no answer, the last time. An answer can still be one that might pass.
+    pub async fn send_patiently(
+        &self,
+        request: &Request<Bytes>,
+    ) -> (Result<Answer, HttpsError>, Tried) {
+        let host = request.uri().authority().map_or("", |host| host.as_str());
+        retry::patiently(
+            || self.send(request.clone()),
+            |outcome| match outcome {
+                Ok(answer) if retry::may_pass(answer.status) => Verdict::Passing {
+                    why: format!("{host} answered {}", answer.status),
+                    after: answer.retry_after(),
+                },
+                Err(error) if error.may_pass() => Verdict::Passing {
+                    why: error.to_string(),
+                    after: None,
+                },
+                Ok(_) | Err(_) => Verdict::Final,
+            },
+        )
+        .await
+    }
+
+    /// Sends `request` once and reads the answer, whatever its status.
     ///
     /// # Errors
     /// There is no answer.
@@ -101,7 +139,14 @@ impl Https {
             let body = Limited::new(body, ANSWER_LIMIT)
                 .collect()
                 .await
-                .map_err(|error| HttpsError::Broken(host.clone(), error.to_string()))?;
+                .map_err(|error| {
+                    let error_of = if error.is::<LengthLimitError>() {
+                        HttpsError::Unreadable
+                    } else {
+                        HttpsError::Broken
+                    };
+                    error_of(host.clone(), error.to_string())
+                })?;
             Ok(Answer {
                 status: parts.status,
                 headers: parts.headers,
@@ -117,26 +162,37 @@ impl Https {
 
 fn named(host: &str, error: &(dyn std::error::Error + 'static)) -> HttpsError {
     let mut next = Some(error);
+    let mut is_no_http = false;
     while let Some(cause) = next {
         if let Some(connect) = cause.downcast_ref::<ConnectError>() {
             let beneath = std::error::Error::source(connect).map(ToString::to_string);
             let text =
                 beneath.map_or_else(|| connect.to_string(), |why| format!("{connect}: {why}"));
-            return HttpsError::Connect(text, connect.hint());
+            return HttpsError::Connect {
+                text,
+                hint: connect.hint(),
+                is_reset: connect.is_reset(),
+            };
         }
+        is_no_http |= cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse);
         next = cause.source();
     }
     let innermost = std::iter::successors(Some(error), |cause| cause.source())
         .last()
         .map_or_else(String::new, ToString::to_string);
-    HttpsError::Broken(host.to_owned(), innermost)
+    if is_no_http {
+        HttpsError::Unreadable(host.to_owned(), innermost)
+    } else {
+        HttpsError::Broken(host.to_owned(), innermost)
+    }
 }
 
 impl Answer {
-    /// The seconds that a `Retry-After` header asks to wait.
+    /// How long a `Retry-After` header asks to wait.
     pub fn retry_after(&self) -> Option<Duration> {
-        let seconds = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-        seconds.trim().parse().ok().map(Duration::from_secs)
+        retry::retry_after(&self.headers)
     }
 }
 
@@ -150,8 +206,18 @@ impl HttpsError {
     /// What to do, where the error tells it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Connect(_, hint) => *hint,
-            Self::Deadline(_) | Self::Broken(..) => None,
+            Self::Connect { hint, .. } => *hint,
+            Self::Deadline(_) | Self::Broken(..) | Self::Unreadable(..) => None,
+        }
+    }
+
+    /// Whether the same request may do better soon. A name that does not resolve or a host that
+    /// is silent has had its time already.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { is_reset, .. } => *is_reset,
+            Self::Broken(..) => true,
+            Self::Deadline(_) | Self::Unreadable(..) => false,
         }
     }
 }
@@ -159,9 +225,12 @@ impl HttpsError {
 impl fmt::Display for HttpsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(text, _) => f.write_str(text),
+            Self::Connect { text, .. } => f.write_str(text),
             Self::Deadline(host) => write!(f, "{host} did not answer in time"),
             Self::Broken(host, why) => write!(f, "the exchange with {host} broke: {why}"),
+            Self::Unreadable(host, why) => {
+                write!(f, "{host} answered something that cannot be read: {why}")
+            }
         }
     }
 }

@@ -3,10 +3,13 @@
 
 mod connect;
 mod https;
+mod retry;
 mod tls;
 
 pub(crate) use connect::is_certificate;
 pub use connect::{ConnectError, Net, Tls};
 pub use https::{Answer, Https, HttpsError};
+pub use retry::Tried;
+pub(crate) use retry::may_pass;
 pub(crate) use tls::provider;
 pub use tls::{TlsError, Trust};

@@ -9,6 +9,11 @@ use crate::harness::{Ran, World};
 
 const DEMO: [&str; 4] = ["-n", "edge-demo", "-g", "demo"];
 
+/// The last JSON event.
+fn error_event(ran: &Ran) -> serde_json::Value {
+    serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_azure_does_not_know_is_named() {
     let world = World::new().await;
@@ -100,6 +105,7 @@ async fn a_connection_that_the_relay_does_not_know_is_no_absent_agent() {
 async fn a_passing_fault_of_entra_is_not_blamed_on_the_secret() {
     let fault = ServiceFault {
         status: Some(503),
+        retry_after_seconds: Some(0),
         ..ServiceFault::default()
     };
     let faults = FaultSet {
@@ -110,7 +116,7 @@ async fn a_passing_fault_of_entra_is_not_blamed_on_the_secret() {
     let ran = world
         .run(&DEMO)
         .await
-        .failed(3, &["AADSTS90033", "try again in a minute"]);
+        .failed(3, &["AADSTS90033", "then try again"]);
     assert!(
         !ran.stderr.contains("check AZURE_TENANT_ID"),
         "{}",
@@ -300,14 +306,11 @@ async fn a_certificate_of_another_authority_is_not_trusted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_cannot_be_reached_is_named() {
     let world = World::new().await;
-    let text = std::fs::read_to_string(world.emulator.cloud_file()).unwrap();
-    let mut cloud: serde_json::Value = serde_json::from_str(&text).unwrap();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = closed.local_addr().unwrap().port();
     drop(closed);
-    cloud["relaySuffix"] = format!("nowhere.localhost:{port}").into();
-    let file = world.path("cloud.json");
-    std::fs::write(&file, cloud.to_string()).unwrap();
+    let suffix = format!("nowhere.localhost:{port}");
+    let file = world.cloud_with(|cloud| cloud["relaySuffix"] = suffix.into());
     let mut command = world.arcproxy(&DEMO);
     let ran = Ran::of(command.env("ARCPROXY_CLOUD", &file)).await;
     ran.failed(
@@ -318,6 +321,66 @@ async fn a_relay_that_cannot_be_reached_is_named() {
             "port 443 with WebSockets",
         ],
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_name_does_not_resolve_is_named() {
+    let world = World::new().await;
+    let file = world.cloud_with(|cloud| cloud["relaySuffix"] = "relay.invalid".into());
+    let mut command = world.arcproxy(&[&DEMO[..], &["-o", "json"]].concat());
+    let ran = Ran::of(command.env("ARCPROXY_CLOUD", &file)).await;
+    let ran = ran.failed(
+        5,
+        &[
+            "cannot reach the relay",
+            "cannot resolve azgnrelay-local-l1.relay.invalid",
+            "check the name and this machine's DNS",
+        ],
+    );
+    assert_eq!(error_event(&ran)["code"], "relay-unreachable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_says_nothing_is_given_up() {
+    // Silent before TLS; the kernel completes the connection, and nobody takes it.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let before_tls = async {
+        let world = World::new().await;
+        let suffix = format!("silent.localhost:{port}");
+        let file = world.cloud_with(|cloud| cloud["relaySuffix"] = suffix.into());
+        let mut command = world.arcproxy(&[&DEMO[..], &["-o", "json"]].concat());
+        let ran = Ran::of(command.env("ARCPROXY_CLOUD", &file)).await;
+        let host = format!("azgnrelay-local-l1.silent.localhost:{port}");
+        let ran = ran.failed(
+            5,
+            &[
+                "cannot reach the relay",
+                &format!("{host} did not answer in time for the TLS handshake"),
+                "port 443 with WebSockets",
+            ],
+        );
+        assert_eq!(error_event(&ran)["code"], "relay-unreachable");
+    };
+    // Silent once it has taken the dial.
+    let after_upgrade = async {
+        let faults = FaultSet {
+            black_hole_dials: true,
+            ..FaultSet::default()
+        };
+        let world = World::with(Emulator::builder().faults(faults)).await;
+        let ran = world.run(&[&DEMO[..], &["-o", "json"]].concat()).await;
+        let ran = ran.failed(
+            5,
+            &[
+                "edge-demo did not answer in time for the TLS handshake inside the tunnel",
+                "kubectl rollout restart -n azure-arc deployment/clusterconnect-agent",
+            ],
+        );
+        assert_eq!(error_event(&ran)["code"], "tunnel");
+    };
+    // Both take the client's own deadline, so side by side.
+    tokio::join!(before_tls, after_upgrade);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -413,7 +476,7 @@ async fn errors_are_json_events_too() {
         .run(&["-n", "edge-none", "-g", "demo", "-o", "json"])
         .await;
     let ran = ran.failed(4, &[]);
-    let last: serde_json::Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+    let last = error_event(&ran);
     assert_eq!(
         (&last["event"], &last["code"], &last["exitCode"]),
         (&"error".into(), &"cluster-not-found".into(), &4.into())

@@ -5,13 +5,17 @@
 )]
 
 mod bad_input;
+mod clouds;
 mod commands;
+mod environment;
 mod golden;
 mod harness;
 mod inputs;
 mod kube_client;
 mod kubeconfig;
 mod kubectl;
+mod nonsense;
 mod output;
+mod passing;
 mod refresh;
 mod switches;

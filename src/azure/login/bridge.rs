@@ -1,4 +1,7 @@
 //! Letting `azure_identity` go out through our own HTTPS client, and reading its errors.
+//!
+//! The credentials in use send a client's own credentials, which may be sent twice: faults that
+//! pass are waited out here, and the library's own retries are off.
 
 use async_trait::async_trait;
 use azure_core::credentials as azure;
@@ -6,9 +9,9 @@ use azure_core::error::ErrorKind;
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request};
 
-use super::AccessToken;
+use super::{AccessToken, token_endpoint};
 use crate::error::{Code, Error};
-use crate::net::{Https, HttpsError};
+use crate::net::{Https, may_pass};
 use crate::secret::Secret;
 
 #[async_trait]
@@ -29,10 +32,14 @@ impl HttpClient for Https {
             outgoing = outgoing.header(name.as_str(), value.as_str());
         }
         let outgoing = outgoing.body(body).map_err(|error| other(&error))?;
-        let answer = self
-            .send(outgoing)
-            .await
-            .map_err(|error| azure_core::Error::new(ErrorKind::Io, error))?;
+        let host = request.url().host_str().unwrap_or_default();
+        let failed = |error: Error| azure_core::Error::new(ErrorKind::Io, error);
+        let (answer, tried) = self.send_patiently(&outgoing).await;
+        let answer =
+            answer.map_err(|error| failed(token_endpoint::unreachable(host, &error, tried)))?;
+        if may_pass(answer.status) {
+            return Err(failed(token_endpoint::unserved(host, &answer, tried)));
+        }
         let mut headers = Headers::new();
         for (name, value) in &answer.headers {
             if let Ok(value) = value.to_str() {
@@ -55,23 +62,22 @@ pub(super) fn token(token: &azure::AccessToken) -> AccessToken {
     }
 }
 
-/// The innermost words of `error`, without the library's own framing.
+/// The error that was given to the library, or the innermost words of its own, without its
+/// framing.
 pub(super) fn refused(what: &str, error: &azure_core::Error) -> Error {
     let causes =
         std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| {
             cause.source()
         });
-    let unreachable = causes
+    let ours = causes
         .clone()
-        .find_map(|cause| cause.downcast_ref::<HttpsError>());
-    if let Some(https) = unreachable {
-        return Error::new(Code::SignInUnreachable, what)
-            .caused_by(https)
-            .maybe_hinted(https.hint());
+        .find_map(|cause| cause.downcast_ref::<Error>());
+    if let Some(error) = ours {
+        return error.clone();
     }
     let words = causes
         .skip(1)
         .last()
         .map_or_else(|| error.to_string(), ToString::to_string);
-    super::token_endpoint::refusal(Code::SignInRefused, what, &words)
+    token_endpoint::refusal(Code::SignInRefused, what, &words)
 }

@@ -44,7 +44,7 @@ impl ServicePrincipal {
         let options = ClientSecretCredentialOptions {
             client_options: ClientOptions {
                 transport: Some(Transport::new(Arc::new(https.clone()))),
-                // Whoever asks decides whether to ask again: start-up at once, refresh with backoff.
+                // The transport waits out what passes, for every request alike.
                 retry: RetryOptions::none(),
                 cloud: Some(Arc::new(CloudConfiguration::Custom(configuration))),
                 ..ClientOptions::default()

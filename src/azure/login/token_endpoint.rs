@@ -14,7 +14,7 @@ use crate::azure::cloud::Cloud;
 use crate::azure::pop::PopKey;
 use crate::clock::Clock;
 use crate::error::{Code, Error};
-use crate::net::Https;
+use crate::net::{Answer, Https, HttpsError, Tried, may_pass};
 use crate::secret::Secret;
 
 /// The endpoint of one tenant.
@@ -82,14 +82,12 @@ impl TokenEndpoint {
             .header(header::ACCEPT, "application/json")
             .body(Bytes::from(form))
             .map_err(|error| Error::new(Code::Unexpected, "bad token request").caused_by(&error))?;
-        let answer = self.https.send(request).await.map_err(|error| {
-            Error::new(
-                Code::SignInUnreachable,
-                format!("cannot reach {host} to sign in"),
-            )
-            .caused_by(&error)
-            .maybe_hinted(error.hint())
-        })?;
+        // A client's own credentials may be sent twice; so may any grant that is not used up.
+        let (answer, tried) = self.https.send_patiently(&request).await;
+        let answer = answer.map_err(|error| unreachable(host, &error, tried))?;
+        if may_pass(answer.status) {
+            return Err(unserved(host, &answer, tried));
+        }
         if answer.status.is_success() {
             let granted: Granted = serde_json::from_slice(&answer.body).map_err(|error| {
                 Error::new(
@@ -123,15 +121,38 @@ impl TokenEndpoint {
     }
 }
 
+/// There was no answer.
+pub(super) fn unreachable(host: &str, error: &HttpsError, tried: Tried) -> Error {
+    Error::new(
+        Code::SignInUnreachable,
+        format!("cannot reach {host} to sign in"),
+    )
+    .because(format!("{error}{tried}"))
+    .maybe_hinted(error.hint())
+}
+
+/// The answer tells of a fault that was to pass, and has not.
+pub(super) fn unserved(host: &str, answer: &Answer, tried: Tried) -> Error {
+    let said = serde_json::from_slice::<Refused>(&answer.body)
+        .ok()
+        .map(|refused| sentence(&refused.error_description).to_owned())
+        .filter(|said| !said.is_empty())
+        .unwrap_or_else(|| format!("it answered {}", answer.status));
+    let hint = answer.retry_after().map_or_else(
+        || "Entra has a fault that passes: try again in a minute".to_owned(),
+        |wait| {
+            let seconds = wait.as_secs();
+            format!("Entra asks to wait {seconds} seconds; then try again")
+        },
+    );
+    Error::new(Code::SignInUnreachable, format!("{host} did not sign in"))
+        .because(format!("{said}{tried}"))
+        .hinted(hint)
+}
+
 /// An error with Entra's own words, its code explained where it is one that people meet.
 pub(super) fn refusal(code: Code, what: &str, description: &str) -> Error {
-    // Trace id, correlation id and time follow the sentence, on lines of their own or behind it.
-    let sentence = description
-        .lines()
-        .next()
-        .and_then(|line| line.split(" Trace ID:").next())
-        .unwrap_or_default()
-        .trim();
+    let sentence = sentence(description);
     tracing::debug!(description, "sign-in refused");
     // Entra's own word for a fault that passes.
     let code = if sentence.contains("AADSTS90033") {
@@ -142,6 +163,16 @@ pub(super) fn refusal(code: Code, what: &str, description: &str) -> Error {
     Error::new(code, what)
         .because(sentence)
         .maybe_hinted(hint(sentence))
+}
+
+/// Trace id, correlation id and time follow the sentence, on lines of their own or behind it.
+fn sentence(description: &str) -> &str {
+    description
+        .lines()
+        .next()
+        .and_then(|line| line.split(" Trace ID:").next())
+        .unwrap_or_default()
+        .trim()
 }
 
 fn hint(sentence: &str) -> Option<&'static str> {
