@@ -3,7 +3,8 @@
 //! **Inferred**, and kept in this one place: whether the agent bridges the stream to a TCP
 //! connection from its first byte (`raw`), or expects the preamble of the open azure-relay-bridge
 //! first (`bridge`). A bridge that gets a TLS `ClientHello` instead of a preamble answers three
-//! zeros, which no TLS server does: raw is tried first, and that answer switches.
+//! zeros, which no TLS server does: raw is tried first, and that answer switches. A TLS server
+//! that gets a preamble answers an alert or nothing, which no bridge does: that switches back.
 
 use std::io;
 use std::pin::Pin;
@@ -26,6 +27,16 @@ pub enum Dialect {
     Raw,
     /// A preamble that names the port, then the far side's bytes.
     Bridge,
+}
+
+impl Dialect {
+    /// The one that it is not.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Raw => Self::Bridge,
+            Self::Bridge => Self::Raw,
+        }
+    }
 }
 
 /// The dialect of one cluster, as far as it is known.
@@ -52,21 +63,25 @@ fn preamble(port: &str) -> io::Result<Vec<u8>> {
     Ok([&PREAMBLE[..], &[length], port.as_bytes()].concat())
 }
 
-/// Sends the preamble for `port` and reads the bridge's answer.
-pub(super) async fn greet<S>(stream: &mut S, port: &str) -> io::Result<()>
+/// Sends the preamble for `port` and reads the bridge's answer. `false` where what answers is no
+/// bridge: it ends without a word, or with words of its own.
+pub(super) async fn greet<S>(stream: &mut S, port: &str) -> io::Result<bool>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     stream.write_all(&preamble(port)?).await?;
     stream.flush().await?;
     let mut answer = [0; 3];
-    stream.read_exact(&mut answer).await?;
-    if answer == BRIDGE_ACCEPTED {
-        return Ok(());
+    match stream.read_exact(&mut answer).await {
+        Ok(_) if answer == BRIDGE_ACCEPTED => Ok(true),
+        Ok(_) if answer == BRIDGE_REFUSAL => {
+            let why = format!("the agent's bridge does not forward port {port}");
+            Err(io::Error::new(io::ErrorKind::ConnectionRefused, why))
+        }
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
     }
-    let why =
-        format!("the agent's bridge does not forward port {port} (it answered {answer:02x?})");
-    Err(io::Error::new(io::ErrorKind::ConnectionRefused, why))
 }
 
 /// A stream that remembers the first bytes it read.
@@ -174,7 +189,18 @@ mod tests {
     #[tokio::test]
     async fn a_bridge_is_greeted_with_the_port() {
         let mut stream = answering(b"\x01\x00\x00\x03443", &[1, 0, 0]);
-        greet(&mut stream, "443").await.expect("accepted");
+        assert!(greet(&mut stream, "443").await.expect("accepted"));
+    }
+
+    #[tokio::test]
+    async fn what_answers_in_tls_or_not_at_all_is_no_bridge() {
+        for answer in [&[0x15, 3, 3, 0, 2, 2, 10][..], &[]] {
+            let mut stream = answering(b"\x01\x00\x00\x03443", answer);
+            assert!(
+                !greet(&mut stream, "443").await.expect("an answer"),
+                "{answer:?}"
+            );
+        }
     }
 
     #[tokio::test]

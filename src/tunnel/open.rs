@@ -77,16 +77,18 @@ impl Opener {
         if let Some(opened) = self.open_as(access, purpose, dialect).await? {
             return Ok(opened);
         }
-        tracing::debug!("the agent's bridge expects a preamble");
-        self.dialect.remember(Dialect::Bridge);
-        let opened = self.open_as(access, purpose, Dialect::Bridge).await?;
+        // An agent that was replaced may have another dialect than the one before it.
+        let other = dialect.other();
+        tracing::debug!(dialect = ?other, "the agent speaks the other dialect");
+        self.dialect.remember(other);
+        let opened = self.open_as(access, purpose, other).await?;
         opened.ok_or_else(|| {
             let why = "the agent's bridge refuses with and without a preamble";
             TunnelError::Bridge(Arc::new(io::Error::other(why)))
         })
     }
 
-    /// `None` where the far side turned out to be a bridge that wants a preamble.
+    /// `None` where the far side turned out to speak the other dialect.
     async fn open_as(
         &self,
         access: &Access,
@@ -101,9 +103,10 @@ impl Opener {
             .map_err(|error| TunnelError::Dial(Arc::new(error)))?;
         let shaking = async {
             if dialect == Dialect::Bridge {
-                dialect::greet(&mut stream, &far_side.port)
-                    .await
-                    .map_err(|error| TunnelError::Bridge(Arc::new(error)))?;
+                let greeted = dialect::greet(&mut stream, &far_side.port).await;
+                if !greeted.map_err(|error| TunnelError::Bridge(Arc::new(error)))? {
+                    return Ok(None);
+                }
             }
             let Some(tls) = &far_side.tls else {
                 return Ok(Some((stream, false)));

@@ -87,7 +87,6 @@ async fn a_lost_tunnel_is_dialled_in_the_dialect_of_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "arcproxy does not go back to raw once it has met a bridge"]
 async fn a_bridge_that_has_gone_is_not_expected_any_more() {
     let world = World::with(Emulator::builder().dialect(Dialect::Bridge)).await;
     let _proxy = world.proxy(&[]).await;
