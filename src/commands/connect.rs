@@ -54,8 +54,8 @@ struct Started {
     port: u16,
     stop: CancellationToken,
     serving: JoinHandle<()>,
-    /// Ends with this value.
-    _refreshing: Vec<AbortOnDropHandle<()>>,
+    /// Keeps sessions fresh and tunnels ready; ends with this value.
+    tending: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Started {
@@ -84,17 +84,23 @@ impl Started {
             let session = cluster.session.clone();
             AbortOnDropHandle::new(tokio::spawn(async move { session.keep_fresh().await }))
         });
-        let started = Self {
+        let mut started = Self {
             contexts: contexts(&clusters, settings.context.as_deref()),
             authority_pem: certificate.authority_pem,
             tokens,
             port,
             stop,
             serving,
-            _refreshing: refreshing.collect(),
+            tending: refreshing.collect(),
             clusters,
         };
         started.probe(settings, printer).await?;
+        // Only now: nothing of the start waits for it.
+        let keeping = started.clusters.iter().map(|cluster| {
+            let cluster = cluster.clone();
+            AbortOnDropHandle::new(tokio::spawn(async move { cluster.pool.keep().await }))
+        });
+        started.tending.extend(keeping);
         Ok(started)
     }
 
@@ -173,6 +179,9 @@ impl Started {
 
     /// Tells the far side of every tunnel that it ends.
     async fn close(&self) {
+        for tending in &self.tending {
+            tending.abort();
+        }
         let closing = self
             .clusters
             .iter()

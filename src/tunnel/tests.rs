@@ -3,14 +3,14 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Either, Empty, Full};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -32,6 +32,8 @@ struct Far {
     bridge: bool,
     /// Dials of generations below this one are refused as stale.
     valid_from: u64,
+    /// Whether dials find nobody.
+    away: AtomicBool,
     dials: AtomicUsize,
     /// How many requests are held until they are released.
     holding: AtomicUsize,
@@ -58,6 +60,9 @@ impl std::fmt::Debug for Far {
 impl Connect for FakeConnect {
     async fn connect(&self, rendezvous: &Rendezvous) -> Result<Box<dyn Io>, DialError> {
         self.0.dials.fetch_add(1, Ordering::Relaxed);
+        if self.0.away.load(Ordering::Relaxed) {
+            return Err(DialError::Deadline(rendezvous.host.clone()));
+        }
         if rendezvous.path.parse::<u64>().expect("the generation") < self.0.valid_from {
             return Err(DialError::Refused {
                 host: rendezvous.host.clone(),
@@ -135,8 +140,28 @@ async fn serve(far: Arc<Far>, mut stream: DuplexStream) {
     }
 }
 
-async fn answer(far: &Far, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// A body without an end.
+struct Endless;
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = Bytes::from_static(&[0; 16 << 10]);
+        std::task::Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+}
+
+async fn answer(
+    far: &Far,
+    mut request: Request<Incoming>,
+) -> Response<Either<Full<Bytes>, Endless>> {
     match request.uri().path() {
+        "/endless" => return Response::new(Either::Right(Endless)),
         "/held" => {
             let released = far.release.notified();
             far.holding.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +182,7 @@ async fn answer(far: &Far, mut request: Request<Incoming>) -> Response<Full<Byte
                     .expect("answers");
                 stream.shutdown().await.expect("shuts down");
             });
-            let mut response = Response::new(Full::default());
+            let mut response = Response::new(Either::Left(Full::default()));
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             response.headers_mut().insert(
                 header::CONNECTION,
@@ -184,11 +209,8 @@ async fn answer(far: &Far, mut request: Request<Incoming>) -> Response<Full<Byte
                     .to_owned(),
             )
         });
-    Response::new(Full::from(format!(
-        "{:?} {}",
-        request.version(),
-        host.unwrap_or_default()
-    )))
+    let text = format!("{:?} {}", request.version(), host.unwrap_or_default());
+    Response::new(Either::Left(Full::from(text)))
 }
 
 struct World {
@@ -206,6 +228,7 @@ fn world(alpn: &[&str], change: impl FnOnce(&mut Far)) -> World {
         streams: 100,
         bridge: false,
         valid_from: 0,
+        away: AtomicBool::new(false),
         dials: AtomicUsize::new(0),
         holding: AtomicUsize::new(0),
         release: Notify::new(),
@@ -404,4 +427,124 @@ async fn a_dropped_body_gives_its_stream_back() {
         "{} dials for streams that ended",
         world.dials()
     );
+}
+
+async fn until(mut done: impl FnMut() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("it comes about");
+}
+
+impl World {
+    /// A request whose answer is read beyond the size that counts as bulk, and no further.
+    async fn bulk(&self) -> super::PooledBody {
+        let request = Request::get("/endless").body(Empty::new());
+        let request = request.expect("a request");
+        let mut body = self.pool.request(request).await.expect("bulk").into_body();
+        let mut read = 0;
+        while read <= 1 << 20 {
+            let frame = body.frame().await.expect("more").expect("whole");
+            read += frame.into_data().expect("data").len();
+        }
+        body
+    }
+
+    async fn upgrade(&self) -> Response<Incoming> {
+        let request = Request::get("/upgrade")
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, "test")
+            .body(Empty::new())
+            .expect("a request");
+        self.pool.upgrade(request).await.expect("an answer")
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_waits_for_the_next_upgrade() {
+    let world = world(&BOTH, |_| {});
+    world.pool.warm().await.expect("warms");
+    let pool = world.pool.clone();
+    let keeping = tokio::spawn(async move { pool.keep().await });
+    until(|| world.dials() == 2).await;
+    until(|| world.pool.has_spare()).await;
+    let mut upgraded = Vec::new();
+    for taken in 1..4 {
+        assert_eq!(world.dials(), 1 + taken);
+        let response = world.upgrade().await;
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        upgraded.push(response);
+        // The one that was taken is replaced.
+        until(|| world.dials() == 2 + taken && world.pool.has_spare()).await;
+    }
+    keeping.abort();
+    assert_eq!(world.pool.lanes(), 1);
+}
+
+#[tokio::test]
+async fn small_requests_leave_a_tunnel_that_a_bulk_body_fills() {
+    let world = world(&BOTH, |_| {});
+    let bulk = world.bulk().await;
+    assert_eq!(world.pool.lanes(), 1);
+    for _ in 0..3 {
+        world.get("/").await.expect("an answer");
+    }
+    assert_eq!(world.dials(), 2, "one tunnel beside the bulk body's");
+    drop(bulk);
+    // The first tunnel is like any other again: two bulk bodies, and there is a third.
+    let _bulk = (world.bulk().await, world.bulk().await);
+    world.get("/").await.expect("an answer");
+    assert_eq!(world.dials(), 3);
+}
+
+#[tokio::test]
+async fn while_no_other_tunnel_opens_small_requests_share_the_bulk_bodys() {
+    let world = world(&BOTH, |_| {});
+    let _bulk = world.bulk().await;
+    world.far.away.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        world.get("/").await.expect("an answer");
+    }
+    assert_eq!(
+        world.dials(),
+        2,
+        "what has just failed is not tried each time"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_is_not_needed_any_more_ends() {
+    let world = world(&BOTH, |_| {});
+    let bulk = world.bulk().await;
+    world.get("/").await.expect("an answer");
+    assert_eq!(world.pool.lanes(), 2);
+    drop(bulk);
+    let pool = world.pool.clone();
+    let keeping = tokio::spawn(async move { pool.keep().await });
+    let started = tokio::time::Instant::now();
+    while world.pool.lanes() > 1 {
+        assert!(started.elapsed() < Duration::from_mins(10), "it stays");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.get("/").await.expect("an answer");
+    keeping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_http2_watches_leave_room_for_requests() {
+    let world = world(&["http/1.1"], |_| {});
+    world.pool.warm().await.expect("warms");
+    // More bodies that do not end than there is room for at first.
+    let mut watches = Vec::new();
+    for _ in 0..80 {
+        let request = Request::get("/endless").body(Empty::new());
+        let request = request.expect("a request");
+        watches.push(world.pool.request(request).await.expect("an answer"));
+    }
+    world.get("/").await.expect("an answer");
+    assert_eq!(world.dials(), 81);
 }

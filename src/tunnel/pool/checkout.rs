@@ -6,17 +6,19 @@ use std::sync::Arc;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::connection::http1_builder;
 use super::{Inner, Outgoing, lock};
-use crate::tunnel::body::Place;
+use crate::tunnel::body::{Metered, Place};
 use crate::tunnel::{FarSide, Io, TunnelError};
 
 /// An HTTP/1.1 tunnel that waits for a request.
 pub(super) struct Idle<B> {
-    pub(super) sender: http1::SendRequest<B>,
+    pub(super) sender: http1::SendRequest<Metered<B>>,
     pub(super) far_side: Arc<FarSide>,
+    pub(super) since: Instant,
 }
 
 /// An HTTP/1.1 tunnel in use.
@@ -33,13 +35,17 @@ impl<B: Outgoing> Idle<B> {
         tasks: &TaskTracker,
     ) -> Result<Self, TunnelError> {
         let (sender, connection) = http1_builder().handshake(TokioIo::new(stream)).await?;
-        // Ends when the tunnel breaks or its sender is dropped.
+        // Ends when the tunnel breaks or its sender is dropped, or with an upgrade.
         tasks.spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "HTTP/1.1 tunnel ended");
             }
         });
-        Ok(Self { sender, far_side })
+        Ok(Self {
+            sender,
+            far_side,
+            since: Instant::now(),
+        })
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -89,15 +95,20 @@ impl<B: Outgoing> Drop for Checkout<B> {
             if idle.sender.ready().await.is_ok()
                 && let Some(waiting) = &mut *lock(&pool.idle)
             {
+                idle.since = Instant::now();
                 waiting.push(idle);
             }
             drop(permit);
+            pool.returned.notify_one();
         };
         self.pool.tasks.spawn_on(returning, &runtime);
     }
 }
 
-impl<B: Outgoing> Place for Checkout<B> {}
+impl<B: Outgoing> Place for Checkout<B> {
+    /// A tunnel that is used alone has nobody to tell.
+    fn moved(&mut self, _: usize) {}
+}
 
 impl<B: Outgoing> fmt::Debug for Checkout<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, Uri, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Request, Uri, Version, header};
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio_util::task::TaskTracker;
 
-use super::Outgoing;
-use crate::tunnel::{FarSide, Io, TunnelError};
+use crate::tunnel::FarSide;
 
 /// One stream's throughput is about 0.7 × window / round trip.
 const STREAM_WINDOW: u32 = 8 << 20;
-/// Far larger than a stream's: with both equal, one unread stream stops all others.
-const CONNECTION_WINDOW: u32 = 256 << 20;
+/// As large as it may be (RFC 9113, section 6.9.1).
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// How many streams a connection carries at most, whatever the peer allows: as many as have room
+/// for their full windows, so that the others go on however many of them are never read. A third
+/// of the connection's window can be used up before it is opened again.
+pub(super) const STREAMS: usize = (CONNECTION_WINDOW / STREAM_WINDOW / 3 * 2) as usize;
 /// Larger than any header list an apiserver takes.
 const HEADER_LIST: u32 = 1 << 20;
 /// Pings go end to end and notice an agent that is gone though the relay is not.
@@ -77,20 +79,4 @@ pub(super) fn for_http1<B>(request: &mut Request<B>, far_side: &FarSide) {
         request.headers_mut().insert(header::HOST, host);
     }
     *request.version_mut() = Version::HTTP_11;
-}
-
-/// Sends a request that asks for an upgrade over `stream`, which is for it alone.
-pub(super) async fn upgrade<B: Outgoing>(
-    stream: Box<dyn Io>,
-    request: Request<B>,
-    tasks: &TaskTracker,
-) -> Result<Response<Incoming>, TunnelError> {
-    let (mut sender, connection) = http1_builder().handshake(TokioIo::new(stream)).await?;
-    // Ends with the upgrade, or with the answer that declines it.
-    tasks.spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "upgrade tunnel ended");
-        }
-    });
-    Ok(sender.send_request(request).await?)
 }

@@ -1,37 +1,42 @@
 //! The HTTP connections of one cluster.
 //!
-//! Over HTTP/2 all requests share one tunnel; a further one is opened only when the peer's stream
-//! limit is reached, since excess streams would queue unseen behind watches that never end. Over
-//! HTTP/1.1 each request has a tunnel of its own, of which a bounded number is kept; further
-//! requests queue, because redialling costs five round trips. An upgrade always has a tunnel of
-//! its own.
+//! Over HTTP/2 all requests share one tunnel; a further one is opened only when the stream limit
+//! is reached, since excess streams would queue unseen behind watches that never end, or when a
+//! bulk body fills the tunnel. Over HTTP/1.1 each request has a tunnel of its own, of which a
+//! bounded number is kept; further requests queue, because redialling costs five round trips. An
+//! upgrade always has a tunnel of its own, and [`Pool::keep`] has one ready for the next.
 //!
 //! What has not been sent is sent again on another tunnel; what may have been sent is not.
 
 mod checkout;
 mod connection;
+mod http1;
+mod keep;
 mod lane;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use self::checkout::{Checkout, Http1, Idle};
+use self::http1::{HTTP1_DIALS, HTTP1_TUNNELS};
 use self::lane::{Lane, Stream};
-use super::body::PooledBody;
+use super::body::{Metered, PooledBody};
 use super::open::{Opened, Purpose};
 use super::{FarSide, Opener, TunnelError};
 
-/// HTTP/1.1 tunnels, watches included.
-const HTTP1_TUNNELS: usize = 256;
+/// How long a request waits for a tunnel beside one that a bulk body fills.
+const DETOUR: Duration = Duration::from_secs(1);
+/// How long after a dial that failed no such tunnel is asked for.
+const NO_DETOUR: Duration = Duration::from_secs(5);
 /// How long a request that has sent nothing goes on trying to get a tunnel.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long it waits in all: a last attempt that has begun may take its own deadlines.
@@ -72,6 +77,13 @@ struct Inner<B> {
     idle: Mutex<Option<Vec<Idle<B>>>>,
     /// One permit for each HTTP/1.1 tunnel in use.
     http1_tunnels: Arc<Semaphore>,
+    /// How many such permits there are.
+    http1_bound: AtomicUsize,
+    http1_dials: Semaphore,
+    /// An HTTP/1.1 tunnel has come back.
+    returned: Notify,
+    /// The tunnel that waits for an upgrade is gone.
+    spare_wanted: Notify,
     /// Set once the far side has turned HTTP/2 down.
     http1_only: AtomicBool,
     /// Set once a tunnel has opened: an agent that is away now may come back.
@@ -84,12 +96,12 @@ struct Inner<B> {
 #[derive(Debug, Default)]
 struct Dials {
     ended: usize,
-    failure: Option<TunnelError>,
+    failure: Option<(Instant, TunnelError)>,
 }
 
 /// What a request goes out on.
 enum Tunnel<B> {
-    Http2(http2::SendRequest<B>, Stream, Arc<FarSide>),
+    Http2(http2::SendRequest<Metered<B>>, Stream, Arc<FarSide>),
     Http1(Http1<B>),
 }
 
@@ -104,6 +116,10 @@ impl<B: Outgoing> Pool<B> {
                 lanes: Mutex::default(),
                 idle: Mutex::new(Some(Vec::new())),
                 http1_tunnels: Arc::new(Semaphore::new(HTTP1_TUNNELS)),
+                http1_bound: AtomicUsize::new(HTTP1_TUNNELS),
+                http1_dials: Semaphore::new(HTTP1_DIALS),
+                returned: Notify::new(),
+                spare_wanted: Notify::new(),
                 http1_only: AtomicBool::new(false),
                 has_worked: AtomicBool::new(false),
                 tasks: TaskTracker::new(),
@@ -128,10 +144,8 @@ impl<B: Outgoing> Pool<B> {
     ///
     /// # Errors
     /// There is no tunnel, or it broke before the answer.
-    pub async fn request(
-        &self,
-        mut request: Request<B>,
-    ) -> Result<Response<PooledBody>, TunnelError> {
+    pub async fn request(&self, request: Request<B>) -> Result<Response<PooledBody>, TunnelError> {
+        let mut request = request.map(Metered::new);
         for _ in 0..MOVES {
             let tunnel = self.inner.tunnel().await?;
             request = match self.inner.clone().send(tunnel, request).await? {
@@ -151,21 +165,28 @@ impl<B: Outgoing> Pool<B> {
     ///
     /// # Errors
     /// There is no tunnel, or it broke before the answer.
-    pub async fn upgrade(
-        &self,
-        mut request: Request<B>,
-    ) -> Result<Response<Incoming>, TunnelError> {
-        let opened = self
-            .inner
-            .patiently(|| self.inner.opener.open(Purpose::Upgrade))
-            .await?;
-        connection::for_http1(&mut request, &opened.far_side);
-        timeout(
-            UPGRADE_DEADLINE,
-            connection::upgrade(opened.stream, request, &self.inner.tasks),
-        )
-        .await
-        .unwrap_or(Err(TunnelError::Deadline("an answer to the upgrade")))
+    pub async fn upgrade(&self, request: Request<B>) -> Result<Response<Incoming>, TunnelError> {
+        let mut request = request.map(Metered::new);
+        for _ in 0..=MOVES {
+            let mut idle = match self.inner.take_idle() {
+                Some(idle) => idle,
+                None => self.inner.patiently(|| self.inner.open_upgrade()).await?,
+            };
+            self.inner.spare_wanted.notify_one();
+            connection::for_http1(&mut request, &idle.far_side);
+            let sending = idle.sender.try_send_request(request);
+            let Ok(sent) = timeout(UPGRADE_DEADLINE, sending).await else {
+                return Err(TunnelError::Deadline("an answer to the upgrade"));
+            };
+            request = match sent {
+                Ok(response) => return Ok(response),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => unsent,
+                    None => return Err(error.into_error().into()),
+                },
+            };
+        }
+        Err(TunnelError::Deadline("a tunnel that takes upgrades"))
     }
 
     /// Ends the tunnels that carry nothing, telling the far side, and waits up to `grace` for
@@ -179,6 +200,11 @@ impl<B: Outgoing> Pool<B> {
         }
     }
 
+    /// Whether a tunnel is ready for the next upgrade.
+    pub fn has_spare(&self) -> bool {
+        self.inner.has_idle()
+    }
+
     /// How many HTTP/2 tunnels are open.
     pub fn lanes(&self) -> usize {
         lock(&self.inner.lanes)
@@ -188,20 +214,29 @@ impl<B: Outgoing> Pool<B> {
     }
 }
 
+/// An HTTP/2 tunnel with room.
+enum Pick<B> {
+    /// It carries nothing large.
+    Clear(Tunnel<B>),
+    /// A bulk body fills it.
+    Bulk(Tunnel<B>),
+}
+
 enum Sent<B> {
     Answered(Response<PooledBody>),
-    Unsent(Request<B>),
+    Unsent(Request<Metered<B>>),
 }
 
 impl<B: Outgoing> Inner<B> {
     async fn send(
         self: Arc<Self>,
         tunnel: Tunnel<B>,
-        mut request: Request<B>,
+        mut request: Request<Metered<B>>,
     ) -> Result<Sent<B>, TunnelError> {
         match tunnel {
             Tunnel::Http2(mut sender, stream, far_side) => {
                 connection::for_http2(&mut request, &far_side);
+                request.body_mut().place(stream.upload());
                 match sender.try_send_request(request).await {
                     Ok(response) => Ok(Sent::Answered(
                         response.map(|body| PooledBody::new(body, Box::new(stream))),
@@ -265,15 +300,34 @@ impl<B: Outgoing> Inner<B> {
     }
 
     async fn tunnel_once(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
-        if let Some(tunnel) = self.pick() {
-            return Ok(tunnel);
+        match self.pick() {
+            Some(Pick::Clear(tunnel)) => Ok(tunnel),
+            Some(Pick::Bulk(tunnel)) if self.dial_failed_within(NO_DETOUR) => Ok(tunnel),
+            Some(Pick::Bulk(tunnel)) => match timeout(DETOUR, self.another()).await {
+                Ok(Ok(another)) => Ok(another),
+                Ok(Err(_)) | Err(_) => Ok(tunnel),
+            },
+            None => self.another().await,
         }
+    }
+
+    fn dial_failed_within(&self, time: Duration) -> bool {
+        let dials = lock(&self.dials);
+        dials
+            .failure
+            .as_ref()
+            .is_some_and(|(at, _)| at.elapsed() < time)
+    }
+
+    /// A tunnel beside those that have no room, or are full of a bulk body. One dial serves all who
+    /// wait.
+    async fn another(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
         if self.http1_only.load(Ordering::Relaxed) {
             return self.http1().await;
         }
         let before = lock(&self.dials).ended;
         let opening = self.opening.clone().lock_owned().await;
-        if let Some(tunnel) = self.pick() {
+        if let Some(Pick::Clear(tunnel)) = self.pick() {
             return Ok(tunnel);
         }
         if self.http1_only.load(Ordering::Relaxed) {
@@ -283,7 +337,7 @@ impl<B: Outgoing> Inner<B> {
         // Whoever waited while a dial failed has waited for that dial: it shares its end.
         if let Dials {
             ended,
-            failure: Some(failure),
+            failure: Some((_, failure)),
         } = &*lock(&self.dials)
             && *ended > before
         {
@@ -296,7 +350,8 @@ impl<B: Outgoing> Inner<B> {
             let opened = inner.open(None).await;
             let mut dials = lock(&inner.dials);
             dials.ended += 1;
-            dials.failure = opened.as_ref().err().cloned();
+            let failure = opened.as_ref().err().cloned();
+            dials.failure = failure.map(|failure| (Instant::now(), failure));
             drop(dials);
             drop(opening);
             opened
@@ -306,37 +361,23 @@ impl<B: Outgoing> Inner<B> {
         )))
     }
 
-    /// An HTTP/1.1 tunnel, once fewer than the bound are in use.
-    async fn http1(&self) -> Result<Tunnel<B>, TunnelError> {
-        let permit = self.permit().await;
-        let idle = {
-            let mut idle = lock(&self.idle);
-            std::iter::from_fn(|| idle.as_mut()?.pop()).find(Idle::is_ready)
-        };
-        match idle {
-            Some(idle) => Ok(Tunnel::Http1(Http1::new(idle, permit))),
-            None => self.open(Some(permit)).await,
-        }
-    }
-
-    async fn permit(&self) -> OwnedSemaphorePermit {
-        let tunnels = self.http1_tunnels.clone();
-        tunnels
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed")
-    }
-
-    /// An open HTTP/2 tunnel with room for one more request.
-    fn pick(&self) -> Option<Tunnel<B>> {
+    /// An open HTTP/2 tunnel with room for one more request, best one that no bulk body fills.
+    fn pick(&self) -> Option<Pick<B>> {
         let mut lanes = lock(&self.lanes);
         lanes.retain(Lane::is_open);
-        lanes
-            .iter()
-            .find_map(|lane| Some(lane.tunnel(lane.stream()?)))
+        let with_room = |is_bulk: bool| {
+            let mut lanes = lanes.iter().filter(|lane| lane.is_bulk() == is_bulk);
+            lanes.find_map(|lane| Some(lane.tunnel(lane.stream()?)))
+        };
+        with_room(false)
+            .map(Pick::Clear)
+            .or_else(|| with_room(true).map(Pick::Bulk))
     }
 
-    async fn open(&self, permit: Option<OwnedSemaphorePermit>) -> Result<Tunnel<B>, TunnelError> {
+    async fn open(
+        self: &Arc<Self>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Tunnel<B>, TunnelError> {
         let Opened {
             stream,
             is_h2,
@@ -344,7 +385,13 @@ impl<B: Outgoing> Inner<B> {
         } = self.opener.open(Purpose::Requests).await?;
         self.has_worked.store(true, Ordering::Relaxed);
         if is_h2 {
-            let (lane, stream) = Lane::start(stream, far_side, &self.tasks).await?;
+            let pool = Arc::downgrade(self);
+            let lost = move || {
+                if let Some(pool) = pool.upgrade() {
+                    pool.doubt_idle();
+                }
+            };
+            let (lane, stream) = Lane::start(stream, far_side, &self.tasks, lost).await?;
             let tunnel = lane.tunnel(stream);
             self.http1_only.store(false, Ordering::Relaxed);
             lock(&self.lanes).push(lane);
@@ -357,6 +404,14 @@ impl<B: Outgoing> Inner<B> {
             None => self.permit().await,
         };
         Ok(Tunnel::Http1(Http1::new(idle, permit)))
+    }
+
+    /// Lets go of the tunnels that wait: what has cut another tunnel may have cut them unseen.
+    fn doubt_idle(&self) {
+        if let Some(idle) = &mut *lock(&self.idle) {
+            idle.clear();
+        }
+        self.spare_wanted.notify_one();
     }
 
     fn give_back(self: Arc<Self>, tunnel: Tunnel<B>) {
