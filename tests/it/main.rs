@@ -18,4 +18,5 @@ mod nonsense;
 mod output;
 mod passing;
 mod refresh;
+mod streams;
 mod switches;

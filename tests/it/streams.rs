@@ -1,0 +1,95 @@
+//! No stream stops another: watches that nobody reads, a download that stalls, and small requests
+//! that go on beside them on the same cluster.
+
+use futures_util::AsyncReadExt as _;
+use futures_util::io::AsyncBufReadExt as _;
+use http::Request;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::PostParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use tokio::time::timeout;
+
+use crate::harness::{DEADLINE, World};
+
+const WATCHES: usize = 1000;
+const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
+
+async fn client(world: &World) -> Client {
+    let kubeconfig = Kubeconfig::read_from(world.kubeconfig()).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options);
+    Client::try_from(config.await.unwrap()).unwrap()
+}
+
+fn get(path: &str) -> Request<Vec<u8>> {
+    Request::get(path).body(Vec::new()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unread_watches_and_a_stalled_download_stop_nothing() {
+    let world = World::new().await;
+    let _proxy = world.proxy(&[]).await;
+    let client = client(&world).await;
+    let download = get(&format!("/arc-emulator/bytes/{}", 1 << 30));
+    let mut stalled = client.request_stream(download).await.unwrap();
+    // It has begun, and nothing more is read of it.
+    let mut start = vec![0; 2 << 20];
+    timeout(DEADLINE, stalled.read_exact(&mut start))
+        .await
+        .expect("a start")
+        .unwrap();
+
+    let path = format!("{MAPS}?watch=true");
+    let opening = (0..WATCHES).map(|_| client.request_stream(get(&path)));
+    let opening = futures_util::future::try_join_all(opening);
+    let watches = timeout(DEADLINE, opening)
+        .await
+        .expect("they open")
+        .unwrap();
+
+    // What happens now goes to every watch.
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "demo");
+    let changing = async {
+        for number in 0..20 {
+            let mut map = ConfigMap::default();
+            map.metadata.name = Some(format!("change-{number}"));
+            map.data = Some([("large".to_owned(), "x".repeat(10_000))].into());
+            maps.create(&PostParams::default(), &map).await.unwrap();
+        }
+    };
+    timeout(DEADLINE, changing).await.expect("writes go on");
+
+    // Every other watch is read, and has all of them; the rest stay as they are.
+    let (read, unread): (Vec<_>, Vec<_>) = watches
+        .into_iter()
+        .enumerate()
+        .partition(|(at, _)| at.is_multiple_of(2));
+    let reading = read.into_iter().map(|(_, watch)| async move {
+        let mut lines = watch.lines();
+        loop {
+            let line = futures_util::StreamExt::next(&mut lines).await;
+            if line.unwrap().unwrap().contains("\"change-19\"") {
+                return lines;
+            }
+        }
+    });
+    let reading = futures_util::future::join_all(reading);
+    let read = timeout(DEADLINE, reading).await.expect("events arrive");
+    assert_eq!((read.len(), unread.len()), (WATCHES / 2, WATCHES / 2));
+
+    let small = async {
+        for _ in 0..50 {
+            client.request_text(get("/version")).await.unwrap();
+        }
+    };
+    timeout(DEADLINE, small).await.expect("requests go on");
+    let seen = world.emulator.aad_proxy().seen();
+    assert!(seen.h2_connections > 1, "{seen:?}");
+    // The download was not dead but waiting for its reader.
+    let mut more = vec![0; 16 << 20];
+    timeout(DEADLINE, stalled.read_exact(&mut more))
+        .await
+        .expect("it goes on")
+        .unwrap();
+}
