@@ -52,6 +52,11 @@ impl Arm {
         }
     }
 
+    /// Begins to connect, while the token for the first call is still on its way.
+    pub fn approach(&self) {
+        self.https.approach(&self.endpoint);
+    }
+
     /// Reads the cluster.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderValue;
+use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
 use super::upstream::Cluster;
@@ -94,7 +95,9 @@ async fn open_all(
     settings: &Settings,
     printer: Printer,
 ) -> Result<Vec<Arc<Cluster>>, Error> {
-    let identities = Identities::ready(&settings.mode).await?;
+    azure.arm.approach();
+    // Made once, beside what does not need it: who asks first begins, all wait.
+    let identities = OnceCell::new();
     let ids = match &settings.clusters {
         Clusters::Ids(ids) => ids.clone(),
         Clusters::Named(id) => vec![id.clone()],
@@ -109,7 +112,11 @@ async fn open_all(
         }],
     };
     let opening = ids.into_iter().map(|id| {
-        let identity = identities.identity(azure, settings);
+        let identity = async {
+            let ready = || Identities::ready(&settings.mode);
+            let identities = identities.get_or_try_init(ready).await?;
+            Ok(identities.identity(azure, settings))
+        };
         open_one(azure, settings, id, identity, printer)
     });
     futures_util::future::try_join_all(opening).await
@@ -119,7 +126,7 @@ async fn open_one(
     azure: &Azure,
     settings: &Settings,
     id: ClusterId,
-    identity: Identity,
+    identity: impl Future<Output = Result<Identity, Error>>,
     printer: Printer,
 ) -> Result<Arc<Cluster>, Error> {
     let started = Instant::now();
@@ -128,6 +135,7 @@ async fn open_one(
         settings.cloud.clone(),
         azure.arm.clone(),
         azure.clock.clone(),
+        method(&settings.mode),
         identity,
     );
     let (read, session) = tokio::join!(azure.arm.cluster(&id), session);

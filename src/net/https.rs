@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
 
 use super::retry::{self, Tried, Verdict};
 use super::{ConnectError, Net, Tls, TlsError};
@@ -32,11 +35,14 @@ const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
 const ANSWER_LIMIT: usize = 8 << 20;
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_mins(1);
+/// How long a connection that was opened ahead waits for its request.
+const AHEAD: Duration = Duration::from_secs(20);
 
 /// An HTTPS client.
 #[derive(Clone)]
 pub struct Https {
     client: Client<Connector, Full<Bytes>>,
+    connector: Connector,
     clock: Clock,
 }
 
@@ -78,11 +84,38 @@ impl Https {
     /// TLS cannot be set up.
     pub fn new(net: Net, clock: Clock) -> Result<Self, TlsError> {
         let tls = net.tls(&["h2", "http/1.1"])?;
+        let connector = Connector {
+            net,
+            tls,
+            ahead: Arc::default(),
+        };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .build(Connector { net, tls });
-        Ok(Self { client, clock })
+            .build(connector.clone());
+        Ok(Self {
+            client,
+            connector,
+            clock,
+        })
+    }
+
+    /// Begins to connect to the host of `url`, so that the first request to it finds a connection.
+    /// A failure is left to that request to meet.
+    ///
+    /// Must be called within a runtime. The connection ends with the client, or when it has waited
+    /// too long for the request.
+    pub fn approach(&self, url: &Url) {
+        let Some(place) = Place::of(url.host_str(), url.port_or_known_default()) else {
+            return;
+        };
+        let (connector, at) = (self.connector.clone(), place.clone());
+        let connecting = tokio::spawn(async move { connector.connect(&at).await });
+        *lock(&self.connector.ahead) = Some(Ahead {
+            place,
+            since: Instant::now(),
+            connecting: AbortOnDropHandle::new(connecting),
+        });
     }
 
     /// Sends `request` as often as it takes for a fault that passes to pass, within the limits of
@@ -242,6 +275,43 @@ impl std::error::Error for HttpsError {}
 struct Connector {
     net: Net,
     tls: Tls,
+    ahead: Arc<Mutex<Option<Ahead>>>,
+}
+
+/// A connection that is opened before a request asks for it.
+struct Ahead {
+    place: Place,
+    since: Instant,
+    connecting: AbortOnDropHandle<Result<Stream, ConnectError>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    host: String,
+    port: u16,
+}
+
+impl Place {
+    fn of(host: Option<&str>, port: Option<u16>) -> Option<Self> {
+        Some(Self {
+            host: host?.to_owned(),
+            port: port?,
+        })
+    }
+}
+
+impl Connector {
+    async fn connect(&self, Place { host, port }: &Place) -> Result<Stream, ConnectError> {
+        let stream = self.net.connect(&self.tls, host, *port).await?;
+        Ok(Stream(TokioIo::new(stream)))
+    }
+
+    /// The connection to `place` that was begun ahead, if there is one and the other side can be
+    /// trusted to have it open still.
+    fn take_ahead(&self, place: &Place) -> Option<Ahead> {
+        let ahead = lock(&self.ahead).take_if(|ahead| ahead.place == *place)?;
+        (ahead.since.elapsed() < AHEAD).then_some(ahead)
+    }
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -254,15 +324,24 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { net, tls } = self.clone();
+        let connector = self.clone();
         Box::pin(async move {
-            let host = uri.host().unwrap_or_default();
-            let stream = net
-                .connect(&tls, host, uri.port_u16().unwrap_or(443))
-                .await?;
-            Ok(Stream(TokioIo::new(stream)))
+            let place = Place {
+                host: uri.host().unwrap_or_default().to_owned(),
+                port: uri.port_u16().unwrap_or(443),
+            };
+            if let Some(ahead) = connector.take_ahead(&place)
+                && let Ok(connected) = ahead.connecting.await
+            {
+                return connected;
+            }
+            connector.connect(&place).await
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Stream(TokioIo<TlsStream<TcpStream>>);

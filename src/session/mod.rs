@@ -78,7 +78,8 @@ impl Failure {
 }
 
 impl Session {
-    /// Opens the session: fetches relay credentials and readies the identity, side by side.
+    /// Opens the session: fetches relay credentials for `method` and readies the identity, side by
+    /// side.
     ///
     /// # Errors
     /// Azure refuses or cannot be reached.
@@ -87,12 +88,16 @@ impl Session {
         cloud: Cloud,
         arm: Arm,
         clock: Clock,
-        identity: Identity,
+        method: AuthenticationMethod,
+        identity: impl Future<Output = Result<Identity, Error>>,
     ) -> Result<Self, Error> {
-        let (lease, ()) = tokio::try_join!(
-            fetch(&id, &cloud, &arm, &clock, identity.method(), 0),
-            identity.ready(&clock, &id)
-        )?;
+        let identity = async {
+            let identity = identity.await?;
+            identity.ready(&clock, &id).await?;
+            Ok(identity)
+        };
+        let leasing = fetch(&id, &cloud, &arm, &clock, method, 0);
+        let (lease, identity) = tokio::try_join!(leasing, identity)?;
         Ok(Self {
             id,
             cloud,
