@@ -118,8 +118,8 @@ impl Https {
         });
     }
 
-    /// Sends `request` as often as it takes for a fault that passes to pass, within the limits of
-    /// [`super::retry`]: only for requests that do no harm when the service gets them twice.
+    /// Sends `request` again while a fault may pass, a few times within half a minute: only for
+    /// requests that do no harm when the service gets them twice.
     ///
     /// Cancel safe, as far as the service is concerned: it may have got the request or not.
     ///
