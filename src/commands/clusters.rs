@@ -95,9 +95,14 @@ async fn open_all(
     settings: &Settings,
     printer: Printer,
 ) -> Result<Vec<Arc<Cluster>>, Error> {
-    azure.arm.approach();
     // Made once, beside what does not need it: who asks first begins, all wait.
     let identities = OnceCell::new();
+    if !matches!(settings.mode, Mode::Aad) {
+        // What cannot be a token is told before anything is sent.
+        let ready = || Identities::ready(&settings.mode);
+        identities.get_or_try_init(ready).await?;
+    }
+    azure.arm.approach();
     let ids = match &settings.clusters {
         Clusters::Ids(ids) => ids.clone(),
         Clusters::Named(id) => vec![id.clone()],
