@@ -162,7 +162,15 @@ fn assert_same_file(world: &World, up: &str, down: &str) {
 
 /// Eight connections at a time, and the way in which kubectl ends.
 async fn forwards(streams: &Streams) {
-    let forward = ["port-forward", "-n", "demo", "deployment/web", ":80"];
+    // One address, or else kubectl may tell of a connection before it tells of the second address.
+    let forward = [
+        "port-forward",
+        "--address=127.0.0.1",
+        "-n",
+        "demo",
+        "deployment/web",
+        ":80",
+    ];
     let [through, direct] = streams.both(&forward).map(forwarded);
     let (through, direct) = tokio::join!(through, direct);
     assert_eq!(through, direct);
