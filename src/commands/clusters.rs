@@ -97,9 +97,9 @@ async fn open_all(
 ) -> Result<Vec<Arc<Cluster>>, Error> {
     // Made once, beside what does not need it: who asks first begins, all wait.
     let identities = OnceCell::new();
+    let ready = || Identities::ready(&settings.mode);
     if !matches!(settings.mode, Mode::Aad) {
         // What cannot be a token is told before anything is sent.
-        let ready = || Identities::ready(&settings.mode);
         identities.get_or_try_init(ready).await?;
     }
     azure.arm.approach();
@@ -118,7 +118,6 @@ async fn open_all(
     };
     let opening = ids.into_iter().map(|id| {
         let identity = async {
-            let ready = || Identities::ready(&settings.mode);
             let identities = identities.get_or_try_init(ready).await?;
             Ok(identities.identity(azure, settings))
         };

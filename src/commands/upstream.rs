@@ -57,6 +57,6 @@ impl Upstream for Cluster {
     }
 
     fn body(declined: Incoming) -> PooledBody {
-        PooledBody::alone(declined)
+        PooledBody::new(declined)
     }
 }

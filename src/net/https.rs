@@ -35,7 +35,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
 const ANSWER_LIMIT: usize = 8 << 20;
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_mins(1);
-/// How long a connection that was opened ahead waits for its request.
+/// How long a connection that was opened ahead is good for its request.
 const AHEAD: Duration = Duration::from_secs(20);
 
 /// An HTTPS client.
@@ -101,10 +101,9 @@ impl Https {
     }
 
     /// Begins to connect to the host of `url`, so that the first request to it finds a connection.
-    /// A failure is left to that request to meet.
+    /// What has failed before that request is there is of no consequence: it connects for itself.
     ///
-    /// Must be called within a runtime. The connection ends with the client, or when it has waited
-    /// too long for the request.
+    /// Must be called within a runtime. Without such a request the connection ends with the client.
     pub fn approach(&self, url: &Url) {
         let Some(place) = Place::of(url.host_str(), url.port_or_known_default()) else {
             return;
@@ -330,10 +329,14 @@ impl tower_service::Service<Uri> for Connector {
                 host: uri.host().unwrap_or_default().to_owned(),
                 port: uri.port_u16().unwrap_or(443),
             };
-            if let Some(ahead) = connector.take_ahead(&place)
-                && let Ok(connected) = ahead.connecting.await
-            {
-                return connected;
+            if let Some(ahead) = connector.take_ahead(&place) {
+                let is_past = ahead.connecting.is_finished();
+                match ahead.connecting.await {
+                    Ok(Ok(stream)) => return Ok(stream),
+                    Ok(Err(error)) if !is_past => return Err(error),
+                    // The cause may have passed since.
+                    Ok(Err(_)) | Err(_) => {}
+                }
             }
             connector.connect(&place).await
         })
