@@ -3,15 +3,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Buf as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 /// A response's body. Dropping it gives its place in the pool back.
-#[derive(Debug)]
-pub struct PooledBody {
-    body: Incoming,
-    place: Option<Box<dyn Place>>,
-}
+pub type PooledBody = Metered<Incoming>;
 
 /// What a body holds on to; dropping it gives it back.
 pub(super) trait Place: std::fmt::Debug + Send + Sync {
@@ -19,21 +15,29 @@ pub(super) trait Place: std::fmt::Debug + Send + Sync {
     fn moved(&mut self, bytes: usize);
 }
 
-/// A request's body that tells a place of what it moves, once it has one.
+/// A body that tells its place of what it moves, once it has one.
 #[derive(Debug)]
-pub(super) struct Metered<B> {
+pub struct Metered<B> {
     body: B,
     place: Option<Box<dyn Place>>,
 }
 
 impl<B: Body> Metered<B> {
-    pub(super) fn new(body: B) -> Self {
+    /// A body without a place: one that has a tunnel to itself, or has none yet.
+    pub fn new(body: B) -> Self {
         Self { body, place: None }
     }
 
-    /// Goes out from `place`, of which a body without bytes has no need.
+    /// Holds on to `place`, of which a body that has ended already has no need.
     pub(super) fn place(&mut self, place: impl Place + 'static) {
         self.place = (!self.body.is_end_stream()).then(|| Box::new(place) as Box<dyn Place>);
+    }
+
+    /// The body in `place`.
+    pub(super) fn at(body: B, place: impl Place + 'static) -> Self {
+        let mut metered = Self::new(body);
+        metered.place(place);
+        metered
     }
 }
 
@@ -46,54 +50,14 @@ impl<B: Body + Unpin> Body for Metered<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        meter(&mut self.place, frame.as_ref());
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// Tells the place of `frame`, and lets go of it at the end.
-fn meter<D: Buf, E>(place: &mut Option<Box<dyn Place>>, frame: Option<&Result<Frame<D>, E>>) {
-    match frame {
-        Some(Ok(frame)) => {
-            if let (Some(place), Some(data)) = (place, frame.data_ref()) {
-                place.moved(data.remaining());
+        match &frame {
+            Some(Ok(frame)) => {
+                if let (Some(place), Some(data)) = (&mut self.place, frame.data_ref()) {
+                    place.moved(data.remaining());
+                }
             }
+            Some(Err(_)) | None => self.place = None,
         }
-        Some(Err(_)) | None => *place = None,
-    }
-}
-
-impl PooledBody {
-    pub(super) fn new(body: Incoming, place: Box<dyn Place>) -> Self {
-        // Most answers are read to the end at once; an empty one has no end to wait for.
-        let place = (!body.is_end_stream()).then_some(place);
-        Self { body, place }
-    }
-
-    /// A body that holds on to nothing: its tunnel ends with it.
-    pub fn alone(body: Incoming) -> Self {
-        Self { body, place: None }
-    }
-}
-
-impl Body for PooledBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        meter(&mut self.place, frame.as_ref());
         Poll::Ready(frame)
     }
 

@@ -13,38 +13,29 @@ mod connection;
 mod http1;
 mod keep;
 mod lane;
+mod obtain;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use self::checkout::{Checkout, Http1, Idle};
 use self::http1::{HTTP1_DIALS, HTTP1_TUNNELS};
 use self::lane::{Lane, Stream};
+use self::obtain::Dials;
 use super::body::{Metered, PooledBody};
-use super::open::{Opened, Purpose};
 use super::{FarSide, Opener, TunnelError};
 
-/// How long a request waits for a tunnel beside one that a bulk body fills.
-const DETOUR: Duration = Duration::from_secs(1);
-/// How long after a dial that failed no such tunnel is asked for.
-const NO_DETOUR: Duration = Duration::from_secs(5);
-/// How long a request that has sent nothing goes on trying to get a tunnel.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How long it waits in all: a last attempt that has begun may take its own deadlines.
-const WAIT: Duration = Duration::from_mins(1);
 /// How long the answer to an upgrade may take.
 const UPGRADE_DEADLINE: Duration = Duration::from_mins(1);
-/// The first and the longest pause between dials.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How often an unsent request is moved to another tunnel.
 const MOVES: usize = 3;
 
@@ -90,13 +81,6 @@ struct Inner<B> {
     has_worked: AtomicBool,
     /// The tasks that drive connections and dials.
     tasks: TaskTracker,
-}
-
-/// How many dials have ended, and how the last one failed.
-#[derive(Debug, Default)]
-struct Dials {
-    ended: usize,
-    failure: Option<(Instant, TunnelError)>,
 }
 
 /// What a request goes out on.
@@ -201,8 +185,15 @@ impl<B: Outgoing> Pool<B> {
     }
 
     /// Whether a tunnel is ready for the next upgrade.
-    pub fn has_spare(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn has_spare(&self) -> bool {
         self.inner.has_idle()
+    }
+
+    /// Whether a bulk body fills a tunnel.
+    #[cfg(test)]
+    pub(super) fn is_bulk(&self) -> bool {
+        lock(&self.inner.lanes).iter().any(Lane::is_bulk)
     }
 
     /// How many HTTP/2 tunnels are open.
@@ -212,14 +203,6 @@ impl<B: Outgoing> Pool<B> {
             .filter(|lane| lane.is_open())
             .count()
     }
-}
-
-/// An HTTP/2 tunnel with room.
-enum Pick<B> {
-    /// It carries nothing large.
-    Clear(Tunnel<B>),
-    /// A bulk body fills it.
-    Bulk(Tunnel<B>),
 }
 
 enum Sent<B> {
@@ -239,7 +222,7 @@ impl<B: Outgoing> Inner<B> {
                 request.body_mut().place(stream.upload());
                 match sender.try_send_request(request).await {
                     Ok(response) => Ok(Sent::Answered(
-                        response.map(|body| PooledBody::new(body, Box::new(stream))),
+                        response.map(|body| PooledBody::at(body, stream)),
                     )),
                     Err(mut error) => match error.take_message() {
                         Some(request) => Ok(Sent::Unsent(request)),
@@ -255,7 +238,7 @@ impl<B: Outgoing> Inner<B> {
                         let place = Checkout::new(http1, self);
                         Ok(Sent::Answered(Response::from_parts(
                             parts,
-                            PooledBody::new(body, Box::new(place)),
+                            PooledBody::at(body, place),
                         )))
                     }
                     Err(mut error) => match error.take_message() {
@@ -265,145 +248,6 @@ impl<B: Outgoing> Inner<B> {
                 }
             }
         }
-    }
-
-    /// A tunnel for a request, waiting for one as long as patience lasts.
-    async fn tunnel(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
-        self.patiently(|| self.tunnel_once()).await
-    }
-
-    async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, TunnelError>
-    where
-        F: Future<Output = Result<T, TunnelError>>,
-    {
-        let started = Instant::now();
-        let mut pause = BACKOFF.0;
-        let trying = async {
-            loop {
-                match attempt().await {
-                    Err(error) if self.may_pass(&error) && started.elapsed() + pause < PATIENCE => {
-                        tracing::debug!(%error, "no tunnel yet");
-                        sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                        pause = (pause * 2).min(BACKOFF.1);
-                    }
-                    done => return done,
-                }
-            }
-        };
-        timeout(WAIT, trying)
-            .await
-            .unwrap_or(Err(TunnelError::Deadline("a tunnel")))
-    }
-
-    fn may_pass(&self, error: &TunnelError) -> bool {
-        error.is_transient() || (self.has_worked.load(Ordering::Relaxed) && error.is_agent_away())
-    }
-
-    async fn tunnel_once(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
-        match self.pick() {
-            Some(Pick::Clear(tunnel)) => Ok(tunnel),
-            Some(Pick::Bulk(tunnel)) if self.dial_failed_within(NO_DETOUR) => Ok(tunnel),
-            Some(Pick::Bulk(tunnel)) => match timeout(DETOUR, self.another()).await {
-                Ok(Ok(another)) => Ok(another),
-                Ok(Err(_)) | Err(_) => Ok(tunnel),
-            },
-            None => self.another().await,
-        }
-    }
-
-    fn dial_failed_within(&self, time: Duration) -> bool {
-        let dials = lock(&self.dials);
-        dials
-            .failure
-            .as_ref()
-            .is_some_and(|(at, _)| at.elapsed() < time)
-    }
-
-    /// A tunnel beside those that have no room, or are full of a bulk body. One dial serves all who
-    /// wait.
-    async fn another(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
-        if self.http1_only.load(Ordering::Relaxed) {
-            return self.http1().await;
-        }
-        let before = lock(&self.dials).ended;
-        let opening = self.opening.clone().lock_owned().await;
-        if let Some(Pick::Clear(tunnel)) = self.pick() {
-            return Ok(tunnel);
-        }
-        if self.http1_only.load(Ordering::Relaxed) {
-            drop(opening);
-            return self.http1().await;
-        }
-        // Whoever waited while a dial failed has waited for that dial: it shares its end.
-        if let Dials {
-            ended,
-            failure: Some((_, failure)),
-        } = &*lock(&self.dials)
-            && *ended > before
-        {
-            return Err(failure.clone());
-        }
-        // In a task of its own: whoever asked first may lose patience, the others need the tunnel
-        // all the same. It ends by the dial's own deadlines.
-        let inner = self.clone();
-        let dial = self.tasks.spawn(async move {
-            let opened = inner.open(None).await;
-            let mut dials = lock(&inner.dials);
-            dials.ended += 1;
-            let failure = opened.as_ref().err().cloned();
-            dials.failure = failure.map(|failure| (Instant::now(), failure));
-            drop(dials);
-            drop(opening);
-            opened
-        });
-        dial.await.unwrap_or(Err(TunnelError::Deadline(
-            "a tunnel, which the end of the program cut short",
-        )))
-    }
-
-    /// An open HTTP/2 tunnel with room for one more request, best one that no bulk body fills.
-    fn pick(&self) -> Option<Pick<B>> {
-        let mut lanes = lock(&self.lanes);
-        lanes.retain(Lane::is_open);
-        let with_room = |is_bulk: bool| {
-            let mut lanes = lanes.iter().filter(|lane| lane.is_bulk() == is_bulk);
-            lanes.find_map(|lane| Some(lane.tunnel(lane.stream()?)))
-        };
-        with_room(false)
-            .map(Pick::Clear)
-            .or_else(|| with_room(true).map(Pick::Bulk))
-    }
-
-    async fn open(
-        self: &Arc<Self>,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Result<Tunnel<B>, TunnelError> {
-        let Opened {
-            stream,
-            is_h2,
-            far_side,
-        } = self.opener.open(Purpose::Requests).await?;
-        self.has_worked.store(true, Ordering::Relaxed);
-        if is_h2 {
-            let pool = Arc::downgrade(self);
-            let lost = move || {
-                if let Some(pool) = pool.upgrade() {
-                    pool.doubt_idle();
-                }
-            };
-            let (lane, stream) = Lane::start(stream, far_side, &self.tasks, lost).await?;
-            let tunnel = lane.tunnel(stream);
-            self.http1_only.store(false, Ordering::Relaxed);
-            lock(&self.lanes).push(lane);
-            return Ok(tunnel);
-        }
-        self.http1_only.store(true, Ordering::Relaxed);
-        let idle = Idle::start(stream, far_side, &self.tasks).await?;
-        let permit = match permit {
-            Some(permit) => permit,
-            None => self.permit().await,
-        };
-        Ok(Tunnel::Http1(Http1::new(idle, permit)))
     }
 
     /// Lets go of the tunnels that wait: what has cut another tunnel may have cut them unseen.

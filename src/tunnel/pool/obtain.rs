@@ -1,0 +1,182 @@
+//! Getting a tunnel for a request: one that is open and has room, or one that is dialled, once for
+//! all who wait and with patience while the cause may pass.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::checkout::{Http1, Idle};
+use super::lane::Lane;
+use super::{Inner, Outgoing, Tunnel, lock};
+use crate::tunnel::TunnelError;
+use crate::tunnel::open::{Opened, Purpose};
+
+/// How long a request waits for a tunnel beside one that a bulk body fills.
+const DETOUR: Duration = Duration::from_secs(1);
+/// How long after a dial that failed no such tunnel is asked for.
+const NO_DETOUR: Duration = Duration::from_secs(5);
+/// How long a request that has sent nothing goes on trying to get a tunnel.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long it waits in all: a last attempt that has begun may take its own deadlines.
+const WAIT: Duration = Duration::from_mins(1);
+/// The first and the longest pause between dials.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How many dials have ended, and how the last one failed.
+#[derive(Debug, Default)]
+pub(super) struct Dials {
+    ended: usize,
+    failure: Option<(Instant, TunnelError)>,
+}
+
+/// An HTTP/2 tunnel with room.
+enum Pick<B> {
+    /// It carries nothing large.
+    Clear(Tunnel<B>),
+    /// A bulk body fills it.
+    Bulk(Tunnel<B>),
+}
+
+impl<B: Outgoing> Inner<B> {
+    /// A tunnel for a request, waiting for one as long as patience lasts.
+    pub(super) async fn tunnel(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
+        self.patiently(|| self.tunnel_once()).await
+    }
+
+    pub(super) async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, TunnelError>
+    where
+        F: Future<Output = Result<T, TunnelError>>,
+    {
+        let started = Instant::now();
+        let mut pause = BACKOFF.0;
+        let trying = async {
+            loop {
+                match attempt().await {
+                    Err(error) if self.may_pass(&error) && started.elapsed() + pause < PATIENCE => {
+                        tracing::debug!(%error, "no tunnel yet");
+                        sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                        pause = (pause * 2).min(BACKOFF.1);
+                    }
+                    done => return done,
+                }
+            }
+        };
+        timeout(WAIT, trying)
+            .await
+            .unwrap_or(Err(TunnelError::Deadline("a tunnel")))
+    }
+
+    fn may_pass(&self, error: &TunnelError) -> bool {
+        error.is_transient() || (self.has_worked.load(Ordering::Relaxed) && error.is_agent_away())
+    }
+
+    pub(super) async fn tunnel_once(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
+        match self.pick() {
+            Some(Pick::Clear(tunnel)) => Ok(tunnel),
+            Some(Pick::Bulk(tunnel)) if self.dial_failed_within(NO_DETOUR) => Ok(tunnel),
+            Some(Pick::Bulk(tunnel)) => match timeout(DETOUR, self.another()).await {
+                Ok(Ok(another)) => Ok(another),
+                Ok(Err(_)) | Err(_) => Ok(tunnel),
+            },
+            None => self.another().await,
+        }
+    }
+
+    fn dial_failed_within(&self, time: Duration) -> bool {
+        let dials = lock(&self.dials);
+        dials
+            .failure
+            .as_ref()
+            .is_some_and(|(at, _)| at.elapsed() < time)
+    }
+
+    /// A tunnel beside those that have no room, or are full of a bulk body. One dial serves all who
+    /// wait.
+    async fn another(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
+        if self.http1_only.load(Ordering::Relaxed) {
+            return self.http1().await;
+        }
+        let before = lock(&self.dials).ended;
+        let opening = self.opening.clone().lock_owned().await;
+        if let Some(Pick::Clear(tunnel)) = self.pick() {
+            return Ok(tunnel);
+        }
+        if self.http1_only.load(Ordering::Relaxed) {
+            drop(opening);
+            return self.http1().await;
+        }
+        // Whoever waited while a dial failed has waited for that dial: it shares its end.
+        if let Dials {
+            ended,
+            failure: Some((_, failure)),
+        } = &*lock(&self.dials)
+            && *ended > before
+        {
+            return Err(failure.clone());
+        }
+        // In a task of its own: whoever asked first may lose patience, the others need the tunnel
+        // all the same. It ends by the dial's own deadlines.
+        let inner = self.clone();
+        let dial = self.tasks.spawn(async move {
+            let opened = inner.open(None).await;
+            let mut dials = lock(&inner.dials);
+            dials.ended += 1;
+            let failure = opened.as_ref().err().cloned();
+            dials.failure = failure.map(|failure| (Instant::now(), failure));
+            drop(dials);
+            drop(opening);
+            opened
+        });
+        dial.await.unwrap_or(Err(TunnelError::Deadline(
+            "a tunnel, which the end of the program cut short",
+        )))
+    }
+
+    /// An open HTTP/2 tunnel with room for one more request, best one that no bulk body fills.
+    fn pick(&self) -> Option<Pick<B>> {
+        let mut lanes = lock(&self.lanes);
+        lanes.retain(Lane::is_open);
+        let with_room = |is_bulk: bool| {
+            let mut lanes = lanes.iter().filter(|lane| lane.is_bulk() == is_bulk);
+            lanes.find_map(|lane| Some(lane.tunnel(lane.stream()?)))
+        };
+        with_room(false)
+            .map(Pick::Clear)
+            .or_else(|| with_room(true).map(Pick::Bulk))
+    }
+
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Tunnel<B>, TunnelError> {
+        let Opened {
+            stream,
+            is_h2,
+            far_side,
+        } = self.opener.open(Purpose::Requests).await?;
+        self.has_worked.store(true, Ordering::Relaxed);
+        if is_h2 {
+            let pool = Arc::downgrade(self);
+            let lost = move || {
+                if let Some(pool) = pool.upgrade() {
+                    pool.doubt_idle();
+                }
+            };
+            let (lane, stream) = Lane::start(stream, far_side, &self.tasks, lost).await?;
+            let tunnel = lane.tunnel(stream);
+            self.http1_only.store(false, Ordering::Relaxed);
+            lock(&self.lanes).push(lane);
+            return Ok(tunnel);
+        }
+        self.http1_only.store(true, Ordering::Relaxed);
+        let idle = Idle::start(stream, far_side, &self.tasks).await?;
+        let permit = match permit {
+            Some(permit) => permit,
+            None => self.permit().await,
+        };
+        Ok(Tunnel::Http1(Http1::new(idle, permit)))
+    }
+}

@@ -1,0 +1,69 @@
+//! Opening a stream: the dialect, credentials that are of yesterday, and whom to trust.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::far::{FakeConnect, FakeCredentials};
+use super::{BOTH, get, world};
+use crate::error::Code;
+use crate::proxy::LocalCertificate;
+use crate::tunnel::{FarSide, Opener, Pool};
+
+#[tokio::test]
+async fn a_bridge_is_recognised_and_remembered() {
+    let world = world(&BOTH, |far| far.bridge = true);
+    assert_eq!(
+        world.get("/").await.expect("an answer"),
+        "HTTP/2.0 kube-aad-proxy"
+    );
+    assert_eq!(world.dials(), 2, "one to find out, one to talk");
+    let request = get("/");
+    world.pool.upgrade(request).await.expect("an answer");
+    assert_eq!(world.dials(), 3, "the dialect is remembered");
+}
+
+#[tokio::test]
+async fn stale_credentials_are_renewed_once() {
+    let world = world(&BOTH, |far| far.valid_from = 1);
+    world.get("/").await.expect("an answer");
+    assert_eq!(
+        (
+            world.dials(),
+            world.credentials.renewals.load(Ordering::Relaxed)
+        ),
+        (2, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_that_renewal_does_not_mend_is_told() {
+    let world = world(&BOTH, |far| far.valid_from = 9);
+    let error = world.get("/").await.expect_err("refused");
+    assert_eq!(error.explain("edge").code(), Code::RelayRefused);
+    assert_eq!(world.dials(), 2);
+}
+
+#[tokio::test]
+async fn another_authority_is_not_trusted() {
+    let mut world = world(&BOTH, |_| {});
+    let other = LocalCertificate::generate()
+        .expect("a certificate")
+        .authority_pem;
+    let far_side = FarSide::new(
+        "https://kube-aad-proxy",
+        Some("localhost"),
+        Some(other.as_bytes()),
+    );
+    let credentials = Arc::new(FakeCredentials {
+        far_side: Arc::new(far_side.expect("a far side")),
+        generation: AtomicU64::new(0),
+        renewals: AtomicUsize::new(0),
+    });
+    world.pool = Arc::new(Pool::new(Opener::new(
+        Arc::new(FakeConnect(world.far.clone())),
+        credentials,
+    )));
+    // The far side's own handshake fails too; its panic stays in its task.
+    let error = world.pool.warm().await.expect_err("untrusted");
+    assert_eq!(error.explain("edge").code(), Code::ProxyCertificate);
+}
