@@ -16,6 +16,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::relay::{DialError, Rendezvous};
@@ -37,6 +38,8 @@ pub(super) struct Far {
     /// How many requests are held until they are released.
     pub(super) holding: AtomicUsize,
     pub(super) release: Notify,
+    /// Cuts HTTP/2 tunnels.
+    pub(super) cut: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -121,6 +124,7 @@ async fn serve(far: Arc<Far>, mut stream: DuplexStream) {
         .expect("a handshake");
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let limit = far.streams;
+    let cut = far.cut.clone();
     let service = service_fn(move |request| {
         let far = far.clone();
         async move { Ok::<_, Infallible>(answer(&far, request).await) }
@@ -129,7 +133,10 @@ async fn serve(far: Arc<Far>, mut stream: DuplexStream) {
     if is_h2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.max_concurrent_streams(limit);
-        let _ended = builder.serve_connection(TokioIo::new(tls), service).await;
+        tokio::select! {
+            _ended = builder.serve_connection(TokioIo::new(tls), service) => {}
+            () = cut.cancelled() => {}
+        }
     } else {
         let builder = http1::Builder::new();
         let _ended = builder

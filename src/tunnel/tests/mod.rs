@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Either, Empty};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use self::far::{Endless, FakeConnect, FakeCredentials, Far};
 use super::{FarSide, Opener, Pool, TunnelError};
@@ -43,6 +44,7 @@ fn world(alpn: &[&str], change: impl FnOnce(&mut Far)) -> World {
         sent: Arc::default(),
         holding: AtomicUsize::new(0),
         release: Notify::new(),
+        cut: CancellationToken::new(),
     };
     change(&mut far);
     let far = Arc::new(far);

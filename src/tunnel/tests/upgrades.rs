@@ -52,3 +52,17 @@ async fn a_tunnel_waits_for_the_next_upgrade() {
     keeping.abort();
     assert_eq!(world.pool.lanes(), 1);
 }
+
+#[tokio::test]
+async fn what_cuts_the_requests_tunnel_makes_the_waiting_one_doubtful() {
+    let world = world(&BOTH, |_| {});
+    world.pool.warm().await.expect("warms");
+    let pool = world.pool.clone();
+    let keeping = tokio::spawn(async move { pool.keep().await });
+    until(|| world.pool.has_spare()).await;
+    assert_eq!(world.dials(), 2);
+    world.far.cut.cancel();
+    // It may be cut unseen, so that another one takes its place.
+    until(|| world.dials() == 3 && world.pool.has_spare()).await;
+    keeping.abort();
+}
