@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use crate::harness::{DEADLINE, World};
 
-async fn client(world: &World) -> Client {
+/// A client that reads the kubeconfig that arcproxy wrote.
+pub(crate) async fn client(world: &World) -> Client {
     let kubeconfig = Kubeconfig::read_from(world.kubeconfig()).unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await

@@ -18,5 +18,6 @@ mod nonsense;
 mod output;
 mod passing;
 mod refresh;
+mod start;
 mod streams;
 mod switches;

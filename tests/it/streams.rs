@@ -5,22 +5,15 @@ use futures_util::AsyncReadExt as _;
 use futures_util::io::AsyncBufReadExt as _;
 use http::Request;
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 use kube::api::PostParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
 use tokio::time::timeout;
 
 use crate::harness::{DEADLINE, World};
+use crate::kube_client::client;
 
 const WATCHES: usize = 1000;
 const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
-
-async fn client(world: &World) -> Client {
-    let kubeconfig = Kubeconfig::read_from(world.kubeconfig()).unwrap();
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options);
-    Client::try_from(config.await.unwrap()).unwrap()
-}
 
 fn get(path: &str) -> Request<Vec<u8>> {
     Request::get(path).body(Vec::new()).unwrap()

@@ -59,6 +59,14 @@ async fn direct(session: &Session, line: &str) {
     Ran::of(&mut session.direct(&words)).await.ok();
 }
 
+/// Both end well and say the same; gives what.
+async fn end_equally([through, direct]: [Reading; 2]) -> String {
+    let (through, direct) = tokio::join!(through.ended(), direct.ended());
+    assert_eq!((through.0, direct.0), (Some(0), Some(0)));
+    assert_eq!(through.1, direct.1);
+    direct.1
+}
+
 async fn watches(session: &Session) {
     let line = "get secrets -n demo -w --output-watch-events";
     let mut watches = session.both(line).map(Reading::start);
@@ -86,14 +94,11 @@ async fn follows(session: &Session) {
         log.until("waiting").await;
     }
     direct(session, "exec talking -n demo -- touch /tmp/go").await;
-    let [through, direct] = logs;
-    let (through, direct) = tokio::join!(through.ended(), direct.ended());
-    assert_eq!((through.0, direct.0), (Some(0), Some(0)));
-    assert_eq!(through.1, direct.1);
-    assert_eq!(through.1.lines().count(), 3, "{}", through.1);
+    let said = end_equally(logs).await;
+    assert_eq!(said.lines().count(), 3, "{said}");
     // What has ended is told once more.
     let whole = session.same("logs talking -n demo --timestamps").await;
-    assert_eq!(whole.trim_end(), direct.1);
+    assert_eq!(whole.trim_end(), said);
 }
 
 async fn rolls_out(session: &Session) {
@@ -107,15 +112,8 @@ async fn rolls_out(session: &Session) {
         rollout.until("0 of 2 updated replicas").await;
     }
     direct(session, "set image deployment/stuck main=busybox -n demo").await;
-    let [through, direct] = rollouts;
-    let (through, direct) = tokio::join!(through.ended(), direct.ended());
-    assert_eq!((through.0, direct.0), (Some(0), Some(0)));
-    assert_eq!(through.1, direct.1);
-    assert!(
-        through.1.contains("successfully rolled out"),
-        "{}",
-        through.1
-    );
+    let said = end_equally(rollouts).await;
+    assert!(said.contains("successfully rolled out"), "{said}");
 }
 
 async fn waits_for_the_end(session: &Session) {
@@ -140,23 +138,16 @@ async fn waits_for_the_end(session: &Session) {
         r#"[{"op":"remove","path":"/metadata/finalizers"}]"#,
     ];
     Ran::of(&mut session.direct(&release)).await.ok();
-    let [through, direct] = waits;
-    let (through, direct) = tokio::join!(through.ended(), direct.ended());
-    assert_eq!((through.0, direct.0), (Some(0), Some(0)));
-    assert_eq!(through.1, direct.1);
-    assert!(
-        through.1.contains("configmap/held condition met"),
-        "{}",
-        through.1
-    );
+    let said = end_equally(waits).await;
+    assert!(said.contains("configmap/held condition met"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_as_an_entra_identity() {
-    waits(Mode::Aad).await;
+    Box::pin(waits(Mode::Aad)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_as_a_service_account() {
-    waits(Mode::Token).await;
+    Box::pin(waits(Mode::Token)).await;
 }
