@@ -72,8 +72,8 @@ fn begin(cli: Cli, printer: Printer) -> Result<u8, Error> {
         return Err(Error::new(Code::Usage, "-f - and -o json both want stdout")
             .hinted("write the kubeconfig to a file, or leave -o json out"));
     }
-    // One thread: a request passes through several tasks, and waking each on the thread that is
-    // awake already costs a third of waking another.
+    // One thread: a request passes through several tasks, and to wake one where the last one ran
+    // takes less CPU time. docs/performance.md has the figures.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
