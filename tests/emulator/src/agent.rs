@@ -7,7 +7,6 @@ mod dialect;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,21 +18,22 @@ use tokio_util::task::TaskTracker;
 
 pub use crate::faults::Dialect;
 
+use crate::door::Door;
 use crate::faults::Faults;
 
 /// What an agent needs.
 #[derive(Clone)]
 pub struct AgentConfig {
     /// The relay.
-    pub relay: SocketAddr,
+    pub relay: Door,
     /// The relay namespace.
     pub namespace: String,
     /// The path to listen on.
     pub path: String,
-    /// How to verify the relay. ALPN is the agent's own business.
+    /// How to verify the relay, where TLS leads to it. ALPN is the agent's own business.
     pub tls: ClientConfig,
     /// Where kube-aad-proxy listens.
-    pub target: SocketAddr,
+    pub target: Door,
     /// The faults to play, and the dialect that the next sender has to begin with.
     pub faults: Faults,
     /// Makes a fresh listener token.

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod apiserver;
 pub mod arm;
 mod control;
+pub mod door;
 pub mod emulator;
 pub mod entra;
 pub mod faults;

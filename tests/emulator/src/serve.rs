@@ -4,9 +4,11 @@ mod connection;
 mod tls;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +17,17 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use connection::Connection;
 pub use tls::Tls;
 
+use crate::door::{Arrival, Door};
 use crate::http::Body;
 use crate::shape::Shaper;
 use connection::Socket;
@@ -62,10 +67,38 @@ impl Http2 {
     }
 }
 
+/// Answers requests without a connection, for a part of the emulator that is in the same process.
+#[derive(Clone)]
+pub struct Handler(Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>);
+
+type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+impl Handler {
+    /// Answers by `handler`.
+    pub fn new<H, F>(handler: H) -> Self
+    where
+        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self(Arc::new(move |request| Box::pin(handler(request))))
+    }
+
+    /// Answers `request`.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        (self.0)(request).await
+    }
+}
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handler").finish_non_exhaustive()
+    }
+}
+
 /// A running HTTP service. Dropping it closes its listener and every connection.
 #[derive(Debug)]
 pub struct Service {
-    address: SocketAddr,
+    door: Door,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -105,7 +138,8 @@ impl Service {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
+        let (door, mut arrivals) = Door::beside(listener.local_addr()?);
+        let address = door.address();
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let server = Arc::new(Server {
@@ -121,31 +155,36 @@ impl Service {
                 let accepted = tokio::select! {
                     () = stopping.cancelled() => break,
                     accepted = listener.accept() => accepted,
+                    Some(arrival) = arrivals.recv() => {
+                        let (server, stopping) = (Arc::clone(&server), stopping.clone());
+                        connections.spawn(async move {
+                            let serving = server.serve_arrival(arrival, address);
+                            ended(stopping.run_until_cancelled(serving).await, address);
+                        });
+                        continue;
+                    }
                 };
                 // A connection that was reset while it waited is no reason to stop accepting.
                 let Ok((tcp, peer)) = accepted else { continue };
                 let (server, stopping) = (Arc::clone(&server), stopping.clone());
                 connections.spawn(async move {
-                    tokio::select! {
-                        () = stopping.cancelled() => {}
-                        ended = server.serve(tcp, peer) => if let Err(error) = ended {
-                            tracing::debug!(%peer, %error, "connection ended");
-                        },
-                    }
+                    let serving = server.serve_socket(tcp, peer);
+                    ended(stopping.run_until_cancelled(serving).await, peer);
                 });
             }
         });
         tasks.close();
-        Ok(Self {
-            address,
-            stop,
-            tasks,
-        })
+        Ok(Self { door, stop, tasks })
     }
 
     /// Where the service listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.door.address()
+    }
+
+    /// A way to the service through memory, for the emulator's own parts; no shaper lies in it.
+    pub fn door(&self) -> Door {
+        self.door.clone()
     }
 
     /// Stops the service and waits for its connections to end. Upgraded connections belong to
@@ -159,6 +198,13 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// Says why a connection ended that has not been stopped.
+fn ended(outcome: Option<io::Result<()>>, peer: SocketAddr) {
+    if let Some(Err(error)) = outcome {
+        tracing::debug!(%peer, %error, "connection ended");
     }
 }
 
@@ -176,9 +222,9 @@ where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    async fn serve(&self, tcp: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    async fn serve_socket(&self, tcp: TcpStream, peer: SocketAddr) -> io::Result<()> {
         tcp.set_nodelay(true)?;
-        let mut connection = Connection::new(peer, tcp.local_addr()?);
+        let connection = Connection::new(peer, tcp.local_addr()?);
         let socket = Socket::new(tcp, &connection);
         let handshake = async {
             self.shaper.handshake().await;
@@ -186,7 +232,31 @@ where
             acceptor.accept(self.shaper.shape(socket)).await
         };
         let tls = tokio::time::timeout(PATIENCE, handshake).await??;
+        self.serve_tls(tls, connection).await
+    }
+
+    async fn serve_arrival(&self, arrival: Arrival, address: SocketAddr) -> io::Result<()> {
+        let connection = Connection::new(address, address);
+        if arrival.is_plain {
+            return self.serve_http(arrival.stream, connection).await;
+        }
+        let handshake = TlsAcceptor::from(self.tls.now()).accept(arrival.stream);
+        let tls = tokio::time::timeout(PATIENCE, handshake).await??;
+        self.serve_tls(tls, connection).await
+    }
+
+    async fn serve_tls<S>(&self, tls: TlsStream<S>, mut connection: Connection) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         connection.alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        self.serve_http(tls, connection).await
+    }
+
+    async fn serve_http<S>(&self, stream: S, connection: Connection) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let handler = (self.new_handler)(&connection);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(connection.clone());
@@ -194,7 +264,7 @@ where
             async move { Ok::<_, Infallible>(answer.await) }
         });
         self.http
-            .serve_connection_with_upgrades(TokioIo::new(tls), service)
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
             .await
             .map_err(io::Error::other)
     }

@@ -120,6 +120,7 @@ pub fn read(path: &Path) -> Result<Upstream, Error> {
         url,
         tls: client_config(directory, &cluster, &user)?,
         authorization: user.token.map(|token| format!("Bearer {token}")),
+        handler: None,
     })
 }
 

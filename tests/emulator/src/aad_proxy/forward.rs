@@ -63,7 +63,10 @@ pub(super) async fn answer(
             let trailers = HeaderValue::from_static("trailers");
             request.headers_mut().insert(header::TE, trailers);
         }
-        pool.send(request).await
+        match &shared.upstream.handler {
+            Some(apiserver) => Ok(apiserver.answer(request).await),
+            None => pool.send(request).await,
+        }
     };
     match answered {
         Ok(mut response) => {

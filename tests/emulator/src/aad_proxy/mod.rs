@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use upstream::Upstream;
 
+use crate::door::Door;
 use crate::faults::Faults;
 use crate::serve::{Http2, Service, Tls};
 use crate::shape::Shaper;
@@ -171,6 +172,11 @@ impl AadProxy {
     /// Where the proxy listens.
     pub fn address(&self) -> SocketAddr {
         self.service.address()
+    }
+
+    /// A way to the proxy through memory.
+    pub fn door(&self) -> Door {
+        self.service.door()
     }
 
     /// What the proxy has seen.

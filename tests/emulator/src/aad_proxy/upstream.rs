@@ -13,6 +13,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use url::{Host, Url};
 
+use crate::serve::Handler;
+
 /// A connection, encrypted or not.
 pub(super) type Stream = Either<TlsStream<TcpStream>, TcpStream>;
 
@@ -25,6 +27,8 @@ pub struct Upstream {
     pub tls: ClientConfig,
     /// The `Authorization` of a user who may impersonate; the secret part of the proxy.
     pub authorization: Option<String>,
+    /// The same apiserver, if it is in this process: it answers what upgrades nothing.
+    pub handler: Option<Handler>,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -117,6 +121,7 @@ mod tests {
             url: url.parse().unwrap(),
             tls: authority.client_config(&[]).unwrap(),
             authorization: None,
+            handler: None,
         }
     }
 

@@ -1,7 +1,7 @@
-//! Bytes between a WebSocket and a TCP connection.
+//! Bytes between a WebSocket and the connection to a target.
 //!
-//! The end of the TCP stream becomes a close of the WebSocket, after everything before it; a close
-//! of the WebSocket becomes the end of the TCP stream, whose other direction is then read to its
+//! The end of the target's stream becomes a close of the WebSocket, after everything before it; a
+//! close of the WebSocket becomes the end of the stream to the target, whose other direction is then read to its
 //! end. A WebSocket that is closed takes no more bytes, so that what is read then has nowhere to
 //! go: a true half-close is the business of the TLS inside.
 
@@ -11,9 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -21,17 +19,18 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::connect::WebSocket;
 use super::dialect::{self, Preamble};
 use super::{Counters, Dialect};
+use crate::door::Stream;
 
-/// How much is read from TCP at once.
+/// How much is read from the target at once.
 const BUFFER: usize = 64 << 10;
 
 /// How long a side may take to finish once the other has.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// Bridges until both sides have ended.
-pub(super) async fn run(socket: WebSocket, tcp: TcpStream, dialect: Dialect, counters: &Counters) {
+pub(super) async fn run(socket: WebSocket, target: Stream, dialect: Dialect, counters: &Counters) {
     let (mut to_relay, mut from_relay) = socket.split();
-    let (from_target, to_target) = tcp.into_split();
+    let (from_target, to_target) = tokio::io::split(target);
     let mut first = Bytes::new();
     if dialect == Dialect::Bridge {
         let Some(rest) = negotiate(&mut from_relay, &mut to_relay).await else {
@@ -88,7 +87,7 @@ async fn negotiate(
 }
 
 /// From the relay to the target, `first` before all else.
-async fn inward(from: &mut SplitStream<WebSocket>, mut to: OwnedWriteHalf, first: Bytes) {
+async fn inward(from: &mut SplitStream<WebSocket>, mut to: WriteHalf<Stream>, first: Bytes) {
     if to.write_all(&first).await.is_err() {
         return;
     }
@@ -113,7 +112,7 @@ async fn inward(from: &mut SplitStream<WebSocket>, mut to: OwnedWriteHalf, first
 }
 
 /// From the target to the relay, then the close.
-async fn outward(mut from: OwnedReadHalf, to: &mut SplitSink<WebSocket, Message>) {
+async fn outward(mut from: ReadHalf<Stream>, to: &mut SplitSink<WebSocket, Message>) {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(BUFFER);
@@ -139,7 +138,7 @@ async fn outward(mut from: OwnedReadHalf, to: &mut SplitSink<WebSocket, Message>
 }
 
 /// Reads to the end what nobody takes any more, so that the target can finish in good order.
-async fn drain(mut from: OwnedReadHalf) {
+async fn drain(mut from: ReadHalf<Stream>) {
     let mut buffer = vec![0; BUFFER];
     while let Ok(1..) = from.read(&mut buffer).await {}
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -160,18 +159,17 @@ impl Listener {
 
     /// Meets the sender at `address`, or refuses it if the target is not there.
     async fn accept(&self, address: &str) -> Result<(), Error> {
-        let tcp = match TcpStream::connect(self.config.target).await {
-            Ok(tcp) => tcp,
+        let target = match self.config.target.open().await {
+            Ok(target) => target,
             Err(error) => {
                 self.counters.refused.fetch_add(1, Ordering::Relaxed);
                 return self.refuse(address, &error).await;
             }
         };
-        tcp.set_nodelay(true)?;
         let socket = connect::open(&self.config, address, &[]).await?;
         let _open = Open::new(&self.counters);
         let dialect = self.config.faults.now().dialect;
-        bridge::run(socket, tcp, dialect, &self.counters).await;
+        bridge::run(socket, target, dialect, &self.counters).await;
         Ok(())
     }
 

@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use http::Request;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::{Error, error::UrlError};
+use tokio_util::either::Either;
 
 use super::AgentConfig;
+use crate::door::Stream;
 use crate::relay::websocket;
 
 /// A WebSocket to the relay.
-pub(super) type WebSocket = WebSocketStream<TlsStream<TcpStream>>;
+pub(super) type WebSocket = WebSocketStream<Either<TlsStream<Stream>, Stream>>;
 
-/// How long TCP, TLS and the upgrade may take together.
+/// How long the connection, TLS and the upgrade may take together.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The namespace's host name on this machine, with the relay's port.
@@ -28,7 +29,7 @@ pub(super) fn host(config: &AgentConfig) -> String {
     format!(
         "{}.servicebus.localhost:{}",
         config.namespace,
-        config.relay.port()
+        config.relay.address().port()
     )
 }
 
@@ -49,14 +50,21 @@ pub(super) async fn open(
     }
     let name = request.uri().host().ok_or(UrlError::NoHostName)?.to_owned();
     let opening = async {
-        let tcp = TcpStream::connect(config.relay).await?;
-        tcp.set_nodelay(true)?;
-        let mut tls = config.tls.clone();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let name = ServerName::try_from(name).map_err(io::Error::other)?;
-        let tls = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await?;
+        let stream = config.relay.open_plain().await?;
+        let stream = if config.relay.is_private() {
+            Either::Right(stream)
+        } else {
+            let mut tls = config.tls.clone();
+            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+            let name = ServerName::try_from(name).map_err(io::Error::other)?;
+            Either::Left(
+                TlsConnector::from(Arc::new(tls))
+                    .connect(name, stream)
+                    .await?,
+            )
+        };
         let (socket, _): (_, Response) =
-            tokio_tungstenite::client_async_with_config(request, tls, Some(websocket::config()))
+            tokio_tungstenite::client_async_with_config(request, stream, Some(websocket::config()))
                 .await?;
         Ok(socket)
     };

@@ -1,5 +1,8 @@
 //! Who may do what: the role-based rules that the store holds.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde_json::{Value, json};
 
 use super::auth::User;
@@ -96,21 +99,101 @@ impl Access {
     }
 }
 
-/// Refuses what `user` may not do.
-pub(super) fn check(store: &Store, user: &User, access: &Access) -> Result<()> {
-    if allowed(store, user, access) {
-        Ok(())
-    } else {
-        Err(access.refusal(user))
-    }
+/// The kinds that say who may do what.
+const KINDS: [&str; 4] = [
+    "clusterroles",
+    "clusterrolebindings",
+    "roles",
+    "rolebindings",
+];
+
+/// How many callers' roles are remembered.
+const REMEMBERED: usize = 1024;
+
+/// The roles that somebody has.
+type Roles = Arc<[Arc<Value>]>;
+
+/// Somebody in a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Who {
+    name: String,
+    groups: Vec<String>,
+    namespace: String,
 }
 
-/// Whether `user` may do this.
-pub(super) fn allowed(store: &Store, user: &User, access: &Access) -> bool {
-    is_administrator(user)
-        || rules(store, user, &access.namespace)
+/// The verdicts, with the roles of those who called lately.
+#[derive(Debug)]
+pub(super) struct Authorizer {
+    store: Arc<Store>,
+    /// The roles, and the version of the store that they were read at.
+    remembered: Mutex<HashMap<Who, (u64, Roles)>>,
+}
+
+impl Authorizer {
+    /// Judges by the rules in `store`.
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self {
+            store,
+            remembered: Mutex::default(),
+        }
+    }
+
+    /// Refuses what `user` may not do.
+    pub(super) fn check(&self, user: &User, access: &Access) -> Result<()> {
+        if self.allows(user, access) {
+            Ok(())
+        } else {
+            Err(access.refusal(user))
+        }
+    }
+
+    /// Whether `user` may do this.
+    pub(super) fn allows(&self, user: &User, access: &Access) -> bool {
+        is_administrator(user)
+            || self
+                .roles(user, &access.namespace)
+                .iter()
+                .flat_map(|role| value::list(role, "/rules"))
+                .any(|rule| permits(rule, access))
+    }
+
+    /// All rules that hold for `user` in `namespace`.
+    pub(super) fn rules(&self, user: &User, namespace: &str) -> Vec<Value> {
+        if is_administrator(user) {
+            return vec![
+                json!({ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }),
+                json!({ "verbs": ["*"], "nonResourceURLs": ["*"] }),
+            ];
+        }
+        self.roles(user, namespace)
             .iter()
-            .any(|rule| permits(rule, access))
+            .flat_map(|role| value::list(role, "/rules").iter().cloned())
+            .collect()
+    }
+
+    fn roles(&self, user: &User, namespace: &str) -> Roles {
+        let who = Who {
+            name: user.name.clone(),
+            groups: user.groups.clone(),
+            namespace: namespace.to_owned(),
+        };
+        let version = self.store.version_of(&KINDS);
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match remembered.get(&who) {
+            Some((known, roles)) if *known == version => Arc::clone(roles),
+            _ => {
+                let roles = roles(&self.store, user, namespace);
+                if remembered.len() >= REMEMBERED {
+                    remembered.clear();
+                }
+                remembered.insert(who, (version, Arc::clone(&roles)));
+                roles
+            }
+        }
+    }
 }
 
 /// People of Entra administrate the cluster, as whoever tries the emulator expects; `ben@…` is the
@@ -120,14 +203,8 @@ fn is_administrator(user: &User) -> bool {
         || !(user.name.starts_with("system:") || user.name.starts_with("ben@"))
 }
 
-/// All rules that hold for `user` in `namespace`.
-pub(super) fn rules(store: &Store, user: &User, namespace: &str) -> Vec<Value> {
-    if is_administrator(user) {
-        return vec![
-            json!({ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }),
-            json!({ "verbs": ["*"], "nonResourceURLs": ["*"] }),
-        ];
-    }
+/// The roles that the stored bindings give `user` in `namespace`.
+fn roles(store: &Store, user: &User, namespace: &str) -> Roles {
     let mut bindings = store.all("clusterrolebindings", None);
     if !namespace.is_empty() {
         bindings.extend(store.all("rolebindings", Some(namespace)));
@@ -147,7 +224,6 @@ pub(super) fn rules(store: &Store, user: &User, namespace: &str) -> Vec<Value> {
                 store.get("clusterroles", &Key::new("", name))
             }
         })
-        .flat_map(|role| value::list(&role, "/rules").to_vec())
         .collect()
 }
 
@@ -204,7 +280,7 @@ mod tests {
 
     use super::*;
 
-    fn store() -> Store {
+    fn authorizer() -> Authorizer {
         let store = Store::new(0);
         let role = json!({
             "metadata": { "name": "view" },
@@ -217,7 +293,7 @@ mod tests {
             "subjects": [{ "kind": "User", "name": "ben@" }],
         });
         store.insert("rolebindings", binding).unwrap();
-        store
+        Authorizer::new(Arc::new(store))
     }
 
     fn pods(verb: &str, namespace: &str) -> Access {
@@ -238,10 +314,10 @@ mod tests {
 
     #[test]
     fn a_binding_in_a_namespace_holds_there_alone() {
-        let (store, ben) = (store(), user("ben@contoso.com"));
-        assert!(allowed(&store, &ben, &pods("list", "demo")));
-        assert!(!allowed(&store, &ben, &pods("delete", "demo")));
-        let refused = check(&store, &ben, &pods("list", "")).unwrap_err();
+        let (authorizer, ben) = (authorizer(), user("ben@contoso.com"));
+        assert!(authorizer.allows(&ben, &pods("list", "demo")));
+        assert!(!authorizer.allows(&ben, &pods("delete", "demo")));
+        let refused = authorizer.check(&ben, &pods("list", "")).unwrap_err();
         assert_eq!(
             refused.message(),
             "pods is forbidden: User \"ben@contoso.com\" cannot list resource \"pods\" in API group \"\" at the cluster scope"
@@ -250,16 +326,20 @@ mod tests {
 
     #[test]
     fn people_administrate_and_unbound_accounts_do_not() {
-        let store = store();
-        assert!(allowed(
-            &store,
-            &user("ana@contoso.com"),
-            &pods("delete", "kube-system")
-        ));
-        assert!(!allowed(
-            &store,
+        let authorizer = authorizer();
+        assert!(authorizer.allows(&user("ana@contoso.com"), &pods("delete", "kube-system")));
+        assert!(!authorizer.allows(
             &user("system:serviceaccount:demo:default"),
             &pods("get", "demo")
         ));
+    }
+
+    #[test]
+    fn a_change_of_the_rules_holds_at_once() {
+        let (authorizer, ben) = (authorizer(), user("ben@contoso.com"));
+        assert!(authorizer.allows(&ben, &pods("list", "demo")));
+        let key = Key::new("demo", "ben");
+        authorizer.store.remove("rolebindings", &key).unwrap();
+        assert!(!authorizer.allows(&ben, &pods("list", "demo")));
     }
 }

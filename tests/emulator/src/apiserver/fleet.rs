@@ -203,22 +203,12 @@ fn lease(server: &Server, node: &Value) -> Value {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-    use std::sync::Arc;
-
-    use super::super::runtime::Runtime;
     use super::super::schema::{Shape, schemas};
-    use super::super::seen::Seen;
-    use super::super::store::Store;
-    use super::super::{auth::Tokens, validate};
+    use super::super::validate;
     use super::*;
 
     fn settled() -> Server {
-        let server = Server {
-            store: Arc::new(Store::new(7)),
-            runtime: Runtime::new(),
-            tokens: Tokens::new().unwrap(),
-            seen: Seen::default(),
-        };
+        let server = Server::new(7).unwrap();
         settle(&server);
         server
     }

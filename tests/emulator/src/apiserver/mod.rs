@@ -44,10 +44,11 @@ use tokio_util::task::TaskTracker;
 
 pub use seen::{ApiSeen, SeenRequest};
 
-use crate::serve::{Connection, Http2, Service};
+use crate::serve::{Connection, Handler, Http2, Service};
 use crate::shape::Shaper;
 use crate::tls::{Authority, loopback_names};
 use auth::Tokens;
+use authz::Authorizer;
 use runtime::Runtime;
 use seen::Seen;
 use store::{Key, Store};
@@ -78,7 +79,22 @@ struct Server {
     store: Arc<Store>,
     runtime: Arc<Runtime>,
     tokens: Tokens,
+    authorizer: Authorizer,
     seen: Seen,
+}
+
+impl Server {
+    /// A server with an empty store.
+    fn new(seed: u64) -> io::Result<Self> {
+        let store = Arc::new(Store::new(seed));
+        Ok(Self {
+            authorizer: Authorizer::new(store.clone()),
+            store,
+            runtime: Runtime::new(),
+            tokens: Tokens::new()?,
+            seen: Seen::default(),
+        })
+    }
 }
 
 /// A running apiserver with the demo fleet. Dropping it ends its tasks and connections.
@@ -104,12 +120,7 @@ impl ApiServer {
         let tls = authority
             .server_config(&names, &["h2", "http/1.1"])
             .map_err(io::Error::other)?;
-        let server = Arc::new(Server {
-            store: Arc::new(Store::new(config.seed)),
-            runtime: Runtime::new(),
-            tokens: Tokens::new()?,
-            seen: Seen::default(),
-        });
+        let server = Arc::new(Server::new(config.seed)?);
         fleet::settle(&server);
 
         let stop = CancellationToken::new();
@@ -146,6 +157,12 @@ impl ApiServer {
     /// The URL of the server.
     pub fn url(&self) -> String {
         format!("https://{}", self.address())
+    }
+
+    /// The server without a connection: for requests that upgrade nothing.
+    pub fn handler(&self) -> Handler {
+        let server = self.server.clone();
+        Handler::new(move |request| handlers::answer(server.clone(), request))
     }
 
     /// The authority that signed the server's certificate.

@@ -172,6 +172,7 @@ impl Builder {
             url: apiserver.url().parse().map_err(io::Error::other)?,
             tls: apiserver.authority().client_config(&["h2", "http/1.1"])?,
             authorization: Some(format!("Bearer {}", apiserver.impersonator_token())),
+            handler: Some(apiserver.handler()),
         };
         Ok((Some(apiserver), upstream))
     }
@@ -194,11 +195,11 @@ impl Builder {
             cluster.listener_path.clone(),
         );
         let agent = Agent::start(AgentConfig {
-            relay: gear.relay.agent_address(),
+            relay: gear.relay.agent_door(),
             namespace: RELAY.to_owned(),
             path: cluster.listener_path.clone(),
             tls: gear.authority.client_config(&["http/1.1"])?,
-            target: aad_proxy.address(),
+            target: aad_proxy.door(),
             faults: gear.faults.clone(),
             token: Arc::new(move || {
                 relay.listener_token(RELAY, &path, faults.cloud_time() + LISTENER_TOKEN_SECONDS)

@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 pub use counters::RelaySeen;
 
+use crate::door::Door;
 use crate::faults::Faults;
 use crate::http::Body;
 use crate::serve::Service;
@@ -152,8 +153,8 @@ impl Relay {
     }
 
     /// Where the emulated cluster's agent reaches the same relay, with no path shaping between.
-    pub fn agent_address(&self) -> SocketAddr {
-        self.inside.address()
+    pub fn agent_door(&self) -> Door {
+        self.inside.door()
     }
 
     /// Creates, or finds, the hybrid connection `path` in `namespace`, which is served by whoever

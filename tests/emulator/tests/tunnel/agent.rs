@@ -29,11 +29,11 @@ async fn start_with(
     stage.faults.update(|faults| faults.dialect = dialect);
     let (relay, faults) = (Arc::clone(&stage.relay), stage.faults.clone());
     Agent::start(AgentConfig {
-        relay: stage.relay.agent_address(),
+        relay: stage.relay.agent_door().address().into(),
         namespace: NAMESPACE.to_owned(),
         path: LISTENER.to_owned(),
         tls: stage.tls.clone(),
-        target,
+        target: target.into(),
         faults: stage.faults.clone(),
         token: Arc::new(move || {
             relay.listener_token(NAMESPACE, LISTENER, faults.cloud_time() + token_seconds)
@@ -235,11 +235,11 @@ async fn a_token_that_ended_unseen_costs_one_channel() {
 async fn an_agent_that_is_refused_at_first_fails_to_start() {
     let stage = Stage::new().await;
     let started = Agent::start(AgentConfig {
-        relay: stage.relay.agent_address(),
+        relay: stage.relay.agent_door().address().into(),
         namespace: NAMESPACE.to_owned(),
         path: "elsewhere".to_owned(),
         tls: stage.tls.clone(),
-        target: stage.relay.address(),
+        target: stage.relay.address().into(),
         faults: stage.faults.clone(),
         token: Arc::new(String::new),
     });

@@ -148,6 +148,7 @@ impl Cluster {
                 url: format!("https://{}/", apiserver.address()).parse().unwrap(),
                 tls: kubernetes.client_config(&[]).unwrap(),
                 authorization: Some("Bearer proxy".to_owned()),
+                handler: None,
             },
             faults: stage.faults.clone(),
         })

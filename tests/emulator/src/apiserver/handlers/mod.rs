@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::auth::{self, User};
-use super::authz::{self, Access};
+use super::authz::Access;
 use super::request::{self, Query, Target};
 use super::status::{Result, Status};
 use super::{discovery, openapi, protobuf};
@@ -76,7 +76,7 @@ fn identify(server: &Server, headers: &HeaderMap) -> Result<User> {
             name,
             path: None,
         };
-        authz::check(&server.store, &user, &access)?;
+        server.authorizer.check(&user, &access)?;
     }
     Ok(impersonation.user)
 }
@@ -89,12 +89,14 @@ async fn respond(
     let path = request.uri().path().to_owned();
     let Some(target) = Target::parse(&path) else {
         let verb = request.method().as_str().to_lowercase();
-        authz::check(&server.store, &user, &Access::to_path(&path, &verb))?;
+        server
+            .authorizer
+            .check(&user, &Access::to_path(&path, &verb))?;
         return plain(&path, request).await;
     };
     let query = Query::parse(request.uri().query());
     let verb = target.verb(request.method(), &query);
-    authz::check(&server.store, &user, &Access::to(&target, verb))?;
+    server.authorizer.check(&user, &Access::to(&target, verb))?;
     let call = Call {
         user,
         query,

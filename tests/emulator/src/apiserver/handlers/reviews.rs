@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::auth::User;
-use super::super::authz::{self, Access};
+use super::super::authz::Access;
 use super::super::status::{Result, Status};
 use super::super::{Server, clock, value};
 use super::{Call, read};
@@ -70,11 +70,13 @@ fn verdict(server: &Server, user: &User, spec: &Value) -> Value {
             path: None,
         }
     };
-    json!({ "allowed": authz::allowed(&server.store, user, &access) })
+    json!({ "allowed": server.authorizer.allows(user, &access) })
 }
 
 fn rules(server: &Server, user: &User, namespace: &str) -> Value {
-    let (plain, resources): (Vec<Value>, Vec<Value>) = authz::rules(&server.store, user, namespace)
+    let (plain, resources): (Vec<Value>, Vec<Value>) = server
+        .authorizer
+        .rules(user, namespace)
         .into_iter()
         .partition(|rule| value::has(rule, "/nonResourceURLs"));
     json!({ "resourceRules": resources, "nonResourceRules": plain, "incomplete": false })
