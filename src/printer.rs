@@ -10,7 +10,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::Format;
 use crate::error::{Code, Error};
@@ -105,21 +109,22 @@ impl Printer {
     /// `ARCPROXY_LOG` is no filter.
     pub fn start_log(&self) -> Result<(), Error> {
         let level = match self.telling.verbosity {
-            0 => "warn",
-            1 => "info",
-            _ => "debug",
+            0 => LevelFilter::WARN,
+            1 => LevelFilter::INFO,
+            _ => LevelFilter::DEBUG,
         };
         let given = std::env::var_os(FILTER).filter(|given| !given.is_empty());
         let filter = match given {
             Some(given) => filter(&given)?,
-            None => EnvFilter::new(format!("arcproxy={level}")),
+            None => Targets::new().with_target("arcproxy", level),
         };
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(io::stderr);
+        let lines = fmt::layer().with_writer(io::stderr);
+        let log = tracing_subscriber::registry();
         let started = match self.telling.log_format {
-            Format::Text => builder.with_ansi(false).try_init(),
-            Format::Json => builder.json().try_init(),
+            Format::Text => log
+                .with(lines.with_ansi(false).with_filter(filter))
+                .try_init(),
+            Format::Json => log.with(lines.json().with_filter(filter)).try_init(),
         };
         if let Err(error) = started {
             self.warn(&format!("there is no log: {error}"));
@@ -182,7 +187,7 @@ pub fn clap(error: &clap::Error) {
     let _gone = error.print();
 }
 
-fn filter(given: &OsStr) -> Result<EnvFilter, Error> {
+fn filter(given: &OsStr) -> Result<Targets, Error> {
     let bad = |why: String| {
         let what = format!("{FILTER}={} is no log filter", given.display());
         Error::new(Code::Usage, what).because(why).hinted(format!(
@@ -192,9 +197,8 @@ fn filter(given: &OsStr) -> Result<EnvFilter, Error> {
     let text = given
         .to_str()
         .ok_or_else(|| bad("it is no text".to_owned()))?;
-    EnvFilter::builder()
-        .parse(text)
-        .map_err(|error| bad(error.to_string()))
+    text.parse()
+        .map_err(|error: ParseError| bad(error.to_string()))
 }
 
 fn to_stderr(line: &str) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use arc_emulator::agent;
 use arc_emulator::faults::{FaultSet, STATUSES, ServiceFault};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// A whole Azure Arc on this machine: Entra, Resource Manager, relay, agent, kube-aad-proxy and a
 /// small Kubernetes apiserver, all on loopback ports.
@@ -206,12 +207,15 @@ impl Settings {
     }
 
     /// The filter of what is logged.
-    pub(crate) fn log_level(&self) -> &'static str {
-        match self.verbose {
-            0 => "warn",
-            1 => "warn,arc_emulator=debug",
-            _ => "debug,arc_emulator=trace",
-        }
+    pub(crate) fn log_filter(&self) -> Targets {
+        let (all, own) = match self.verbose {
+            0 => (LevelFilter::WARN, LevelFilter::WARN),
+            1 => (LevelFilter::WARN, LevelFilter::DEBUG),
+            _ => (LevelFilter::DEBUG, LevelFilter::TRACE),
+        };
+        Targets::new()
+            .with_default(all)
+            .with_target("arc_emulator", own)
     }
 }
 

@@ -9,15 +9,19 @@ use std::process::ExitCode;
 
 use arc_emulator::emulator::{Builder, Emulator};
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{Cli, Command, Settings};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(EnvFilter::new(cli.settings.log_level()))
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(cli.settings.log_filter()))
         .init();
     match run(cli) {
         Ok(status) => ExitCode::from(status),

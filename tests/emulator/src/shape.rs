@@ -6,6 +6,7 @@
 
 mod delayed;
 mod link;
+mod timer;
 
 use std::io;
 use std::pin::Pin;
@@ -14,10 +15,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use crate::faults::Faults;
 use delayed::Delayed;
 use link::Link;
+use timer::{Clock, Timer};
 
 /// Shapes connections by the faults in force.
 ///
@@ -27,6 +30,7 @@ pub struct Shaper {
     faults: Faults,
     up: Arc<Link>,
     down: Arc<Link>,
+    clock: Clock,
 }
 
 impl Shaper {
@@ -45,7 +49,8 @@ impl Shaper {
     pub async fn handshake(&self) {
         let rtt = self.faults.now().rtt_ms;
         if rtt > 0 {
-            tokio::time::sleep(Duration::from_millis(rtt)).await;
+            let end = Instant::now() + Duration::from_millis(rtt);
+            Timer::new(self.clock).until(end).await;
         }
     }
 
@@ -61,6 +66,7 @@ impl Shaper {
         let path = Path {
             delay: Duration::from_millis(faults.rtt_ms) / 2,
             bits_per_second: faults.bandwidth_bits,
+            clock: self.clock,
         };
         if path.is_plain() {
             Shaped::Plain(inner)
@@ -75,6 +81,7 @@ impl Shaper {
 struct Path {
     delay: Duration,
     bits_per_second: u64,
+    clock: Clock,
 }
 
 impl Path {
@@ -172,17 +179,20 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-    use tokio::time::Instant;
 
     use super::*;
     use crate::faults::FaultSet;
 
     fn shaper(rtt_ms: u64, bandwidth_bits: u64) -> Shaper {
-        Shaper::new(Faults::new(FaultSet {
+        let faults = Faults::new(FaultSet {
             rtt_ms,
             bandwidth_bits,
             ..FaultSet::default()
-        }))
+        });
+        Shaper {
+            clock: Clock::Runtime,
+            ..Shaper::new(faults)
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,6 @@
 //! task moves chunks between the connection beneath and the lines, because bytes have to arrive
 //! whether or not their writer still polls.
 
-use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,11 +13,12 @@ use std::time::Duration;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard, PollSemaphore};
 
 use super::Path;
 use super::link::Link;
+use super::timer::Timer;
 
 /// The largest chunk; what takes the link in one turn.
 const CHUNK: usize = 16 << 10;
@@ -41,7 +41,7 @@ struct Chunk {
 pub struct Delayed {
     incoming: mpsc::UnboundedReceiver<io::Result<Chunk>>,
     arriving: Option<Chunk>,
-    timer: Pin<Box<Sleep>>,
+    timer: Timer,
     outgoing: Option<mpsc::UnboundedSender<(Bytes, OwnedSemaphorePermit)>>,
     room: PollSemaphore,
     _dropped: DropGuard,
@@ -80,7 +80,7 @@ impl Delayed {
         Self {
             incoming,
             arriving: None,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            timer: Timer::new(path.clock),
             outgoing: Some(outgoing),
             room: PollSemaphore::new(Arc::new(Semaphore::new(path.capacity()))),
             _dropped: dropped.drop_guard(),
@@ -142,9 +142,10 @@ async fn deliver(
             }
         }
     };
+    let mut timer = Timer::new(path.clock);
     let arriving = async move {
         while let Some(chunk) = on_the_way.recv().await {
-            tokio::time::sleep_until(chunk.due).await;
+            timer.until(chunk.due).await;
             if writer.write_all(&chunk.bytes).await.is_err() || writer.flush().await.is_err() {
                 return;
             }
@@ -170,12 +171,7 @@ impl AsyncRead for Delayed {
         let this = self.get_mut();
         loop {
             if let Some(chunk) = &mut this.arriving {
-                if chunk.due > Instant::now() {
-                    if this.timer.deadline() != chunk.due {
-                        this.timer.as_mut().reset(chunk.due);
-                    }
-                    ready!(this.timer.as_mut().poll(cx));
-                }
+                ready!(this.timer.poll_until(chunk.due, cx));
                 let taken = chunk.bytes.len().min(buf.remaining());
                 buf.put_slice(&chunk.bytes[..taken]);
                 chunk.bytes.advance(taken);
