@@ -197,8 +197,16 @@ fn filter(given: &OsStr) -> Result<Targets, Error> {
     let text = given
         .to_str()
         .ok_or_else(|| bad("it is no text".to_owned()))?;
+    // What cannot be a module's name would be taken for one that never logs.
+    if let Some(odd) = text.chars().find(|&c| !is_of_filter(c)) {
+        return Err(bad(format!("{odd:?} is in no module's name")));
+    }
     text.parse()
         .map_err(|error: ParseError| bad(error.to_string()))
+}
+
+fn is_of_filter(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '=' | ',')
 }
 
 fn to_stderr(line: &str) {
