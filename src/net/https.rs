@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
-use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
+use super::ahead::{Ahead, Place};
 use super::retry::{self, Tried, Verdict};
 use super::{ConnectError, Net, Tls, TlsError};
 use crate::clock::Clock;
@@ -35,8 +35,6 @@ const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
 const ANSWER_LIMIT: usize = 8 << 20;
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_mins(1);
-/// How long a connection that was opened ahead is good for its request.
-const AHEAD: Duration = Duration::from_secs(20);
 
 /// An HTTPS client.
 #[derive(Clone)]
@@ -105,16 +103,16 @@ impl Https {
     ///
     /// Must be called within a runtime. Without such a request the connection ends with the client.
     pub fn approach(&self, url: &Url) {
-        let Some(place) = Place::of(url.host_str(), url.port_or_known_default()) else {
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return;
         };
+        let place = Place {
+            host: host.to_owned(),
+            port,
+        };
         let (connector, at) = (self.connector.clone(), place.clone());
-        let connecting = tokio::spawn(async move { connector.connect(&at).await });
-        *lock(&self.connector.ahead) = Some(Ahead {
-            place,
-            since: Instant::now(),
-            connecting: AbortOnDropHandle::new(connecting),
-        });
+        let connecting = async move { connector.connect(&at).await };
+        self.connector.ahead.begin(place, connecting);
     }
 
     /// Sends `request` again while a fault may pass, a few times within half a minute: only for
@@ -274,42 +272,13 @@ impl std::error::Error for HttpsError {}
 struct Connector {
     net: Net,
     tls: Tls,
-    ahead: Arc<Mutex<Option<Ahead>>>,
-}
-
-/// A connection that is opened before a request asks for it.
-struct Ahead {
-    place: Place,
-    since: Instant,
-    connecting: AbortOnDropHandle<Result<Stream, ConnectError>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    host: String,
-    port: u16,
-}
-
-impl Place {
-    fn of(host: Option<&str>, port: Option<u16>) -> Option<Self> {
-        Some(Self {
-            host: host?.to_owned(),
-            port: port?,
-        })
-    }
+    ahead: Arc<Ahead<Stream>>,
 }
 
 impl Connector {
     async fn connect(&self, Place { host, port }: &Place) -> Result<Stream, ConnectError> {
         let stream = self.net.connect(&self.tls, host, *port).await?;
         Ok(Stream(TokioIo::new(stream)))
-    }
-
-    /// The connection to `place` that was begun ahead, if there is one and the other side can be
-    /// trusted to have it open still.
-    fn take_ahead(&self, place: &Place) -> Option<Ahead> {
-        let ahead = lock(&self.ahead).take_if(|ahead| ahead.place == *place)?;
-        (ahead.since.elapsed() < AHEAD).then_some(ahead)
     }
 }
 
@@ -329,22 +298,12 @@ impl tower_service::Service<Uri> for Connector {
                 host: uri.host().unwrap_or_default().to_owned(),
                 port: uri.port_u16().unwrap_or(443),
             };
-            if let Some(ahead) = connector.take_ahead(&place) {
-                let is_past = ahead.connecting.is_finished();
-                match ahead.connecting.await {
-                    Ok(Ok(stream)) => return Ok(stream),
-                    Ok(Err(error)) if !is_past => return Err(error),
-                    // The cause may have passed since.
-                    Ok(Err(_)) | Err(_) => {}
-                }
+            if let Some(connected) = connector.ahead.take(&place).await {
+                return connected;
             }
             connector.connect(&place).await
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Stream(TokioIo<TlsStream<TcpStream>>);

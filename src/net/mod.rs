@@ -1,11 +1,13 @@
 //! Going out: resolving, connecting, TLS roots, and the small HTTPS client that Entra and ARM
 //! share. Every connection that arcproxy opens to the outside is opened here.
 
+mod ahead;
 mod connect;
 mod https;
 mod retry;
 mod tls;
 
+pub(crate) use ahead::{Ahead, Place};
 pub(crate) use connect::is_certificate;
 pub use connect::{ConnectError, Net, Tls};
 pub use https::{Answer, Https, HttpsError};
