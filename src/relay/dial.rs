@@ -4,11 +4,13 @@
 //! refuses, and most WebSocket clients drop that.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Request, StatusCode, header};
+use http::{HeaderName, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
@@ -20,12 +22,14 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::stream::RelayStream;
-use crate::net::{ConnectError, Net, Tls, TlsError};
+use crate::net::{Ahead, ConnectError, Net, Place, Tls, TlsError};
 use crate::secret::Secret;
 
 /// The listener has 30 seconds to meet the sender; a little more lets the relay's own answer win.
 const RENDEZVOUS_DEADLINE: Duration = Duration::from_secs(35);
-/// As much of a refusal's body as is read.
+/// As long as a refusal's body is waited for,
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(5);
+/// and as much of it as is read.
 const REFUSAL_LIMIT: usize = 16 << 10;
 const AUTHORIZATION: HeaderName = HeaderName::from_static("servicebusauthorization");
 /// Path characters that stay as they are: the relay expects slashes and `$hc` literally.
@@ -54,6 +58,7 @@ pub struct Rendezvous {
 pub struct Dialer {
     net: Net,
     tls: Tls,
+    ahead: Arc<Ahead<TlsStream<TcpStream>>>,
 }
 
 /// Why a dial failed.
@@ -83,7 +88,29 @@ impl Dialer {
     /// TLS cannot be set up.
     pub fn new(net: Net) -> Result<Self, TlsError> {
         let tls = net.tls(&["http/1.1"])?;
-        Ok(Self { net, tls })
+        let ahead = Arc::default();
+        Ok(Self { net, tls, ahead })
+    }
+
+    /// A dialler like this one that begins at once to connect to a relay, for the first dial. Until
+    /// that one names the same host and port, nothing but the TLS handshake is sent there; if it
+    /// names others, the connection is ended.
+    ///
+    /// Must be called within a runtime. What fails ahead does not fail the dial.
+    #[must_use]
+    pub fn approach(&self, host: &str, port: u16) -> Self {
+        let approaching = Self {
+            ahead: Arc::default(),
+            ..self.clone()
+        };
+        let (net, tls, host) = (self.net.clone(), self.tls.clone(), host.to_owned());
+        let place = Place {
+            host: host.clone(),
+            port,
+        };
+        let connecting = async move { net.connect(&tls, &host, port).await };
+        approaching.ahead.begin(place, connecting);
+        approaching
     }
 
     /// Meets the listener of `rendezvous`.
@@ -97,54 +124,72 @@ impl Dialer {
         rendezvous: &Rendezvous,
     ) -> Result<RelayStream<TlsStream<TcpStream>>, DialError> {
         let Rendezvous { host, port, .. } = rendezvous;
-        let stream = self
-            .net
-            .connect(&self.tls, host, *port)
-            .await
-            .map_err(DialError::Connect)?;
-        timeout(RENDEZVOUS_DEADLINE, upgrade(stream, rendezvous))
-            .await
-            .map_err(|_| DialError::Deadline(host.clone()))?
+        let answer = match self.ask_ahead(rendezvous).await {
+            Some(answer) => answer?,
+            None => {
+                let stream = self.net.connect(&self.tls, host, *port).await;
+                ask(stream.map_err(DialError::Connect)?, rendezvous).await?
+            }
+        };
+        meet(answer, host).await
+    }
+
+    /// The answer on the connection that was opened ahead, if there is one. One that breaks before
+    /// it brought an answer had been ended while it waited, and no listener was met.
+    async fn ask_ahead(&self, rendezvous: &Rendezvous) -> Option<Result<Answer, DialError>> {
+        let Rendezvous { host, port, .. } = rendezvous;
+        let place = Place {
+            host: host.clone(),
+            port: *port,
+        };
+        let connected = self.ahead.take(&place).await;
+        self.ahead.clear();
+        match ask(connected?.ok()?, rendezvous).await {
+            Err(DialError::Broken(_, why)) => {
+                tracing::debug!(relay = host, why, "the connection opened ahead is gone");
+                None
+            }
+            answer => Some(answer),
+        }
     }
 }
 
-async fn upgrade(
-    stream: TlsStream<TcpStream>,
-    rendezvous: &Rendezvous,
-) -> Result<RelayStream<TlsStream<TcpStream>>, DialError> {
+/// The relay's answer to the upgrade, whatever it is.
+struct Answer {
+    response: Response<Incoming>,
+    /// Of the request.
+    key: String,
+}
+
+/// Sends the upgrade's request and waits for the answer.
+async fn ask(stream: TlsStream<TcpStream>, rendezvous: &Rendezvous) -> Result<Answer, DialError> {
     let host = &rendezvous.host;
     let broken = |why: &dyn fmt::Display| DialError::Broken(host.clone(), why.to_string());
     let key = generate_key();
     let request = request(rendezvous, &key).map_err(|error| broken(&error))?;
-    let (mut sender, connection) = http1::Builder::new()
-        .handshake(TokioIo::new(stream))
+    let asking = async {
+        let (mut sender, connection) = http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await?;
+        // Ends with the upgrade or with the connection, whose only other owner is the answer.
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await
+    };
+    let response = timeout(RENDEZVOUS_DEADLINE, asking)
         .await
+        .map_err(|_| DialError::Deadline(host.clone()))?
         .map_err(|error| broken(&error))?;
-    // Ends with the upgrade or with the connection, whose only other owner is this future.
-    tokio::spawn(connection.with_upgrades());
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| broken(&error))?;
+    Ok(Answer { response, key })
+}
+
+/// The stream that the answer makes of the connection.
+async fn meet(
+    Answer { response, key }: Answer,
+    host: &str,
+) -> Result<RelayStream<TlsStream<TcpStream>>, DialError> {
+    let broken = |why: &dyn fmt::Display| DialError::Broken(host.to_owned(), why.to_string());
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let status = response.status();
-        let phrase = response
-            .extensions()
-            .get::<ReasonPhrase>()
-            .map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
-        let reason = match phrase {
-            Some(phrase) => phrase,
-            None => Limited::new(response.into_body(), REFUSAL_LIMIT)
-                .collect()
-                .await
-                .map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned())
-                .unwrap_or_default(),
-        };
-        return Err(DialError::Refused {
-            host: host.clone(),
-            status,
-            reason,
-        });
+        return Err(refusal(response, host).await);
     }
     let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
     if accept.is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes())
@@ -160,6 +205,29 @@ async fn upgrade(
         .downcast::<TokioIo<TlsStream<TcpStream>>>()
         .map_err(|_| broken(&"the upgrade gave another stream back"))?;
     Ok(RelayStream::new(parts.io.into_inner(), parts.read_buf).await)
+}
+
+async fn refusal(response: Response<Incoming>, host: &str) -> DialError {
+    let status = response.status();
+    let phrase = response
+        .extensions()
+        .get::<ReasonPhrase>()
+        .map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
+    let body = Limited::new(response.into_body(), REFUSAL_LIMIT).collect();
+    let reason = match phrase {
+        Some(phrase) => phrase,
+        None => timeout(REFUSAL_DEADLINE, body)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned())
+            .unwrap_or_default(),
+    };
+    DialError::Refused {
+        host: host.to_owned(),
+        status,
+        reason,
+    }
 }
 
 fn request(rendezvous: &Rendezvous, key: &str) -> Result<Request<Empty<Bytes>>, http::Error> {
