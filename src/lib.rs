@@ -6,6 +6,7 @@
 //! main ──▶ commands ──┬─▶ proxy       listener, gate, forward, upgrade, respond
 //!                     ├─▶ session     what is valid now, and its refreshing
 //!                     ├─▶ kubeconfig  child
+//!                     ├─▶ remembered  what one run leaves for the next
 //!                     ├─▶ tunnel      dialect, inner TLS, HTTP connections, pool
 //!                     ├─▶ azure       cloud, sign-in, proof of possession, ARM
 //!                     ├─▶ relay       a hybrid connection as a byte stream
@@ -23,11 +24,13 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod error;
+mod files;
 pub mod kubeconfig;
 pub mod net;
 pub mod printer;
 pub mod proxy;
 pub mod relay;
+pub mod remembered;
 pub mod secret;
 pub mod session;
 pub mod settings;

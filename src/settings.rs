@@ -38,6 +38,8 @@ pub struct Settings {
     pub context: Option<String>,
     /// Where the kubeconfig goes, and what runs with it.
     pub target: Target,
+    /// The folder for what one run leaves for the next; without it, nothing is left.
+    pub state_folder: Option<PathBuf>,
 }
 
 /// How to tell people and programs.
@@ -179,6 +181,7 @@ impl Settings {
             port: cli.port.unwrap_or(default_port),
             context: cli.kube_context,
             target: target(cli.command, cli.file, environment)?,
+            state_folder: state_folder(environment),
         })
     }
 }
@@ -319,6 +322,20 @@ fn default_kubeconfig(environment: &Environment) -> Result<PathBuf, Error> {
     Ok(home.join(".kube").join("config"))
 }
 
+/// `arcproxy` in `XDG_STATE_HOME`, or in `.local/state` of the home folder if there is one.
+fn state_folder(environment: &Environment) -> Option<PathBuf> {
+    let given = environment.path("XDG_STATE_HOME");
+    let base = match given.filter(|folder| folder.is_absolute()) {
+        Some(folder) => folder,
+        // A home folder that does not exist is not to come into being for this.
+        None => environment
+            .path("HOME")
+            .filter(|home| home.is_dir())?
+            .join(".local/state"),
+    };
+    Some(base.join("arcproxy"))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -426,6 +443,31 @@ mod tests {
         let arguments = ["-n", "a", "-g", "b", "--subscription", SUBSCRIPTION];
         let found = settings(&arguments, &[("KUBECONFIG", &list)]).expect("complete");
         assert_eq!(found.target, Target::File(there));
+    }
+
+    #[test]
+    fn the_state_folder_is_where_xdg_has_it() {
+        let home = tempfile::tempdir().expect("a folder");
+        let home = home.path().to_str().expect("text");
+        let below = |home: &str| Some(PathBuf::from(format!("{home}/.local/state/arcproxy")));
+        for (variables, folder) in [
+            (&[("HOME", home)][..], below(home)),
+            (&[("HOME", home), ("XDG_STATE_HOME", "")], below(home)),
+            (&[("HOME", home), ("XDG_STATE_HOME", "a")], below(home)),
+            (
+                &[("HOME", home), ("XDG_STATE_HOME", "/a")],
+                Some("/a/arcproxy".into()),
+            ),
+            (&[("XDG_STATE_HOME", "/a")], Some("/a/arcproxy".into())),
+            (&[("HOME", "/nonexistent")], None),
+            (&[], None),
+        ] {
+            let variables = variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), OsString::from(value)));
+            let environment = Environment(variables.collect());
+            assert_eq!(state_folder(&environment), folder, "{:?}", environment.0);
+        }
     }
 
     #[test]

@@ -166,6 +166,13 @@ impl Cloud {
         Ok((host, url.port_or_known_default().unwrap_or(443)))
     }
 
+    /// Whether `host` and `port` are what [`Self::relay`] makes of some relay's name.
+    pub fn is_relay(&self, host: &str, port: u16) -> bool {
+        let name = host.split('.').next().unwrap_or_default();
+        self.relay(name)
+            .is_ok_and(|(relay, relay_port)| relay == host && relay_port == port)
+    }
+
     /// The scope that asks Entra for a token for ARM.
     pub fn resource_manager_scope(&self) -> String {
         format!(
@@ -241,6 +248,24 @@ mod tests {
         let cloud = Cloud::named("AzureCloud").expect("known");
         for name in ["evil.example/", "evil.example:1", "a@b", "", "a.b"] {
             assert!(cloud.relay(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_host_elsewhere_is_no_relay() {
+        let cloud = Cloud::named("AzureCloud").expect("known");
+        assert!(cloud.is_relay("r1.servicebus.windows.net", 443));
+        for (host, port) in [
+            ("r1.servicebus.windows.net", 444),
+            ("r1.servicebus.windows.net.evil.example", 443),
+            ("r1.evil.example", 443),
+            ("a.b.servicebus.windows.net", 443),
+            ("servicebus.windows.net", 443),
+            (".servicebus.windows.net", 443),
+            ("evil.example/.servicebus.windows.net", 443),
+            ("", 443),
+        ] {
+            assert!(!cloud.is_relay(host, port), "{host}:{port}");
         }
     }
 }

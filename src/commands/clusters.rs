@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use http::HeaderValue;
 use tokio::sync::OnceCell;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::upstream::Cluster;
 use crate::azure::arm::{Arm, AuthenticationMethod};
+use crate::azure::cloud::Cloud;
 use crate::azure::id::ClusterId;
 use crate::azure::login::{self, SignIn};
 use crate::azure::pop::PopKey;
@@ -19,6 +20,7 @@ use crate::error::{Code, Error};
 use crate::net::{Https, Net, TlsError, Trust};
 use crate::printer::{Event, Printer};
 use crate::relay::Dialer;
+use crate::remembered::Remembered;
 use crate::secret::Secret;
 use crate::session::{Identity, Session, TokenSource};
 use crate::settings::{Clusters, Mode, Settings};
@@ -33,7 +35,8 @@ const CLOCK_WARNING: i64 = 5 * 60;
 pub(super) struct Azure {
     arm: Arm,
     clock: Clock,
-    dialer: Arc<dyn Connect>,
+    dialer: Dialer,
+    remembered: Arc<Remembered>,
     sign_in: Arc<dyn SignIn>,
 }
 
@@ -46,12 +49,33 @@ impl Azure {
         let net = Net::new(trust);
         let https = Https::new(net.clone(), clock.clone()).map_err(|error| tls(&error))?;
         let sign_in = login::choose(&settings.sign_in, &settings.cloud, &https, &clock)?;
+        let folder = settings.state_folder.clone();
+        let remembered = folder.map_or_else(Remembered::disabled, Remembered::in_folder);
         Ok(Self {
             arm: Arm::new(https, &settings.cloud, sign_in.clone()),
-            dialer: Arc::new(Dialer::new(net).map_err(|error| tls(&error))?),
+            dialer: Dialer::new(net).map_err(|error| tls(&error))?,
+            remembered: Arc::new(remembered),
             clock,
             sign_in,
         })
+    }
+
+    /// A dialler for one cluster. It is on its way already where an earlier run tells the relay.
+    fn dialer(&self, cloud: &Cloud, id: &ClusterId) -> Dialer {
+        match self.remembered.relay(cloud, id) {
+            Some((host, port)) => self.dialer.approach(&host, port),
+            None => self.dialer.clone(),
+        }
+    }
+
+    /// Begins to write down for the next run which relays the clusters were reached through.
+    pub(super) fn remember(&self, cloud: &Cloud, clusters: &[Arc<Cluster>]) -> JoinHandle<()> {
+        let (remembered, cloud) = (self.remembered.clone(), cloud.clone());
+        let relays = clusters
+            .iter()
+            .map(|cluster| (cluster.session.id().clone(), cluster.session.relay()))
+            .collect();
+        spawn_blocking(move || remembered.keep(&cloud, relays))
     }
 }
 
@@ -134,6 +158,7 @@ async fn open_one(
     printer: Printer,
 ) -> Result<Arc<Cluster>, Error> {
     let started = Instant::now();
+    let dialer: Arc<dyn Connect> = Arc::new(azure.dialer(&settings.cloud, &id));
     let session = Session::open(
         id.clone(),
         settings.cloud.clone(),
@@ -188,7 +213,7 @@ async fn open_one(
         ));
     }
     let credentials: Arc<dyn Credentials> = session.clone();
-    let pool = Pool::new(Opener::new(azure.dialer.clone(), credentials));
+    let pool = Pool::new(Opener::new(dialer, credentials));
     // The first tunnel, while nothing else has to be done: a failure is told with what ARM knows.
     if let Err(error) = pool.warm().await {
         return Err(offline(error.explain(&id.name), properties, &id));

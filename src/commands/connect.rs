@@ -94,7 +94,12 @@ impl Started {
             tending: refreshing.collect(),
             clusters,
         };
+        // Beside the probe, which waits for the network.
+        let remembering = azure.remember(&settings.cloud, &started.clusters);
         started.probe(settings, printer).await?;
+        if let Err(error) = remembering.await {
+            tracing::debug!(%error, "nothing is remembered");
+        }
         // Only now: nothing of the start waits for it.
         let keeping = started.clusters.iter().map(|cluster| {
             let cluster = cluster.clone();
@@ -121,7 +126,7 @@ impl Started {
             };
             printer.tell(&Event::Tunnel {
                 cluster: name,
-                relay: &cluster.session.relay_host(),
+                relay: &cluster.session.relay().0,
                 version: version.as_deref(),
                 took: started.elapsed(),
             });

@@ -4,11 +4,9 @@
 //! further hard links stay with the old file, which is the price of an atomic rename.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 use super::{Entry, WriteError, merge};
+use crate::files::{create_folder, replacement_in};
 
 /// kubectl holds its lock for a few milliseconds.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -112,7 +111,8 @@ pub(super) fn write_within(
 ) -> Result<Written, WriteError> {
     let target = follow(path)?;
     for file in [path, &target] {
-        create_parent(file)?;
+        let folder = parent(file);
+        create_folder(folder).map_err(|e| WriteError::from_io(folder, e))?;
     }
     // kubectl locks the name that it was given, which may be the link or the file.
     let _lock = Lock::take(path, wait)?;
@@ -181,16 +181,6 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-fn create_parent(path: &Path) -> Result<(), WriteError> {
-    let directory = parent(path);
-    let mut builder = DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|e| WriteError::from_io(directory, e))
-}
-
 /// The text of the file and what the system knows about it; none if there is no file.
 fn read(path: &Path) -> Result<Option<(String, Metadata)>, WriteError> {
     let metadata = match fs::metadata(path) {
@@ -223,11 +213,9 @@ fn replacement(
     text: &str,
     metadata: Option<&Metadata>,
 ) -> Result<NamedTempFile, WriteError> {
-    let directory = parent(target);
-    let mut file = tempfile::Builder::new()
-        .prefix(".kubeconfig-")
-        .tempfile_in(directory)
-        .map_err(|e| WriteError::from_io(directory, e))?;
+    let folder = parent(target);
+    let mut file =
+        replacement_in(folder, ".kubeconfig-").map_err(|e| WriteError::from_io(folder, e))?;
     let failed = |e| WriteError::from_io(target, e);
     file.write_all(text.as_bytes()).map_err(failed)?;
     if let Some(metadata) = metadata {

@@ -122,9 +122,10 @@ impl Session {
         self.identity.authorization(&self.clock, &self.id).await
     }
 
-    /// The relay's host.
-    pub fn relay_host(&self) -> String {
-        self.lease().access.rendezvous.host
+    /// The relay's host and port.
+    pub fn relay(&self) -> (String, u16) {
+        let rendezvous = self.lease().access.rendezvous;
+        (rendezvous.host, rendezvous.port)
     }
 
     fn lease(&self) -> Lease {
