@@ -308,6 +308,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_somebody_elses_is_nothing_to_go_by() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let is_right = |path: &Path| {
+            let metadata = fs::metadata(path).expect("is there");
+            check(&metadata, |_| true).is_ok()
+        };
+        assert!(is_right(file.path()));
+        // Only root can give files away, and only root's is the root folder.
+        let given = std::os::unix::fs::chown(file.path(), Some(1), None);
+        let theirs = given.map_or(Path::new("/"), |()| file.path());
+        assert!(!is_right(theirs));
+    }
+
+    #[test]
     fn a_folder_that_is_a_link_is_not_used() {
         let (parent, folder, remembered) = nowhere();
         keep_one(&remembered, "edge", HOST);
