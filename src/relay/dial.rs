@@ -291,7 +291,11 @@ impl std::error::Error for DialError {
 mod tests {
     use std::collections::BTreeMap;
 
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::net::Trust;
 
     #[test]
     fn the_upgrade_is_the_protocols_own() {
@@ -354,5 +358,26 @@ mod tests {
             token: Secret::from("x\r\nHost: evil"),
         };
         assert!(request(&rendezvous, "key").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_dial_elsewhere_ends_what_was_opened_ahead() {
+        let trust = Trust::system([]).expect("the system's");
+        let dialer = Dialer::new(Net::new(trust)).expect("settings");
+        let relay = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = relay.local_addr().expect("an address").port();
+        let ahead = dialer.approach("localhost", port);
+        let (mut connection, _) = relay.accept().await.expect("it comes");
+        connection.read_u8().await.expect("the handshake begins");
+        let elsewhere = Rendezvous {
+            host: "relay.localhost".to_owned(),
+            port: 0,
+            path: "p".to_owned(),
+            token: Secret::from("t"),
+        };
+        let error = ahead.dial(&elsewhere).await.expect_err("nobody is there");
+        assert!(matches!(error, DialError::Connect(_)), "{error}");
+        let mut rest = Vec::new();
+        connection.read_to_end(&mut rest).await.expect("it ends");
     }
 }
