@@ -360,24 +360,55 @@ mod tests {
         assert!(request(&rendezvous, "key").is_err());
     }
 
-    #[tokio::test]
-    async fn a_dial_elsewhere_ends_what_was_opened_ahead() {
+    fn dialer() -> Dialer {
         let trust = Trust::system([]).expect("the system's");
-        let dialer = Dialer::new(Net::new(trust)).expect("settings");
-        let relay = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = relay.local_addr().expect("an address").port();
-        let ahead = dialer.approach("localhost", port);
-        let (mut connection, _) = relay.accept().await.expect("it comes");
-        connection.read_u8().await.expect("the handshake begins");
-        let elsewhere = Rendezvous {
+        Dialer::new(Net::new(trust)).expect("settings")
+    }
+
+    fn rendezvous(port: u16) -> Rendezvous {
+        Rendezvous {
             host: "relay.localhost".to_owned(),
-            port: 0,
+            port,
             path: "p".to_owned(),
             token: Secret::from("t"),
-        };
-        let error = ahead.dial(&elsewhere).await.expect_err("nobody is there");
+        }
+    }
+
+    /// A relay that takes connections and never answers, and a dialler on its way to it.
+    async fn approached() -> (TcpListener, Dialer, Rendezvous) {
+        let relay = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = relay.local_addr().expect("an address").port();
+        let rendezvous = rendezvous(port);
+        let dialer = dialer().approach(&rendezvous.host, port);
+        (relay, dialer, rendezvous)
+    }
+
+    #[tokio::test]
+    async fn a_dial_elsewhere_ends_what_was_opened_ahead() {
+        let (relay, dialer, _) = approached().await;
+        let (mut connection, _) = relay.accept().await.expect("it comes");
+        connection.read_u8().await.expect("the handshake begins");
+        let error = dialer.dial(&rendezvous(0)).await.expect_err("no port");
         assert!(matches!(error, DialError::Connect(_)), "{error}");
         let mut rest = Vec::new();
-        connection.read_to_end(&mut rest).await.expect("it ends");
+        // Well before the handshake has taken too long.
+        timeout(Duration::from_secs(5), connection.read_to_end(&mut rest))
+            .await
+            .expect("it ends at once")
+            .expect("it is closed");
+    }
+
+    #[tokio::test]
+    async fn what_breaks_while_a_dial_waits_for_it_is_opened_again() {
+        let (relay, dialer, rendezvous) = approached().await;
+        let (first, _) = relay.accept().await.expect("it comes");
+        let breaking = async {
+            drop(first);
+            relay.accept().await.expect("another one comes");
+        };
+        // The dial is polled first.
+        let (dialled, ()) = tokio::join!(dialer.dial(&rendezvous), breaking);
+        let error = dialled.expect_err("that one breaks too");
+        assert!(matches!(error, DialError::Connect(_)), "{error}");
     }
 }

@@ -326,6 +326,7 @@ async fn nothing_that_is_wrong_with_what_is_remembered_fails_a_start() {
     symlink(&elsewhere, &file).unwrap();
     quiet(&[]).await;
     assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "{}");
+    assert_eq!(std::fs::read_link(&file).unwrap(), elsewhere);
 
     std::fs::remove_dir_all(world.path(".local")).unwrap();
     std::fs::write(world.path(".local"), "").unwrap();
