@@ -5,6 +5,7 @@
 //! and only to a host that ARM's answer could name too. Whatever is wrong with it is as good as no
 //! file. Runs that end their starts at the same time may lose each other's entries.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Write as _};
@@ -96,7 +97,7 @@ fn keep(folder: &Path, new: impl Iterator<Item = (String, Relay)>) -> io::Result
     let mut relays = readable(folder).unwrap_or_default();
     relays.extend(new);
     let mut newest: Vec<_> = relays.into_iter().collect();
-    newest.sort_by(|(_, one), (_, other)| other.used.cmp(&one.used));
+    newest.sort_by_key(|(_, relay)| Reverse(relay.used));
     newest.truncate(CLUSTERS);
     let relays: Relays = newest.into_iter().collect();
     let mut text = serde_json::to_vec_pretty(&relays)?;

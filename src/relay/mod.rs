@@ -5,6 +5,7 @@
 
 mod dial;
 mod stream;
+mod upgrade;
 
 pub use dial::{DialError, Dialer, Rendezvous};
 pub use stream::RelayStream;

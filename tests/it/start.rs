@@ -305,6 +305,20 @@ async fn an_early_connection_that_ends_early_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_on_an_early_connection_is_an_answer() {
+    let world = World::new().await;
+    let mut way = Way::to_relay_of(&world).await;
+    way.run(&world, &RUN).await.ok();
+    let before = way.count().await;
+    world
+        .emulator
+        .faults()
+        .update(|faults| faults.refuse_dials = Some(403));
+    way.run(&world, &RUN).await.failed(5, &["403"]);
+    assert_eq!(way.count().await - before, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_is_wrong_with_what_is_remembered_fails_a_start() {
     let world = World::new().await;
     let file = world.remembered();
