@@ -18,6 +18,7 @@ mod kubeconfig;
 mod kubectl;
 mod machine;
 mod memory;
+mod plot;
 mod process;
 mod report;
 mod requests;
@@ -25,8 +26,9 @@ mod start;
 mod statistics;
 mod world;
 
+use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -60,6 +62,10 @@ struct Arguments {
     /// Measure only these
     #[arg(long, value_enum, value_delimiter = ',', value_name = "GROUP")]
     only: Vec<Group>,
+
+    /// Copies the plots to this folder
+    #[arg(long, value_name = "FOLDER")]
+    plots_to: Option<PathBuf>,
 
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
@@ -108,6 +114,13 @@ fn run(arguments: &Arguments) -> Result<()> {
     report.write(&json)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{report}\nWritten to {}", json.display())?;
+    for plot in plot::write(&report, &json.with_file_name(""))? {
+        writeln!(out, "Drawn to {}", plot.display())?;
+        if let (Some(folder), Some(name)) = (&arguments.plots_to, plot.file_name()) {
+            fs::create_dir_all(folder)?;
+            fs::copy(&plot, folder.join(name))?;
+        }
+    }
     Ok(())
 }
 

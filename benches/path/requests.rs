@@ -10,7 +10,7 @@ use crate::effort::CONCURRENT;
 use crate::kubectl::KubectlProxy;
 use crate::process::Process;
 use crate::report::Report;
-use crate::statistics::quantile;
+use crate::statistics::{Curve, quantile};
 use crate::world::{SMALL, World};
 
 /// One way to the apiserver.
@@ -19,6 +19,8 @@ struct Contender {
     client: Client,
     p50: Vec<f64>,
     p99: Vec<f64>,
+    /// In microseconds, of all rounds.
+    latencies: Vec<f64>,
     per_second: Vec<f64>,
 }
 
@@ -113,6 +115,15 @@ fn tell(contenders: &[Contender], report: &mut Report) {
         report.add("kubectl_proxy_p50_ratio", ratios(&kubectl.p50, &direct.p50));
         report.add("kubectl_proxy_p50_us", kubectl.p50.iter().copied());
     }
+    for (way, name) in [
+        (Way::Direct, "direct"),
+        (Way::Proxied, "arcproxy"),
+        (Way::Kubectl, "kubectl proxy"),
+    ] {
+        if let Some(contender) = of(way) {
+            report.add_curve(Curve::of(name, &contender.latencies));
+        }
+    }
 }
 
 /// Round by round: what slows the machine down slows both sides of a round.
@@ -130,6 +141,7 @@ impl Contender {
             client,
             p50: Vec::new(),
             p99: Vec::new(),
+            latencies: Vec::new(),
             per_second: Vec::new(),
         }
     }
@@ -137,6 +149,7 @@ impl Contender {
     fn forget(&mut self) {
         self.p50.clear();
         self.p99.clear();
+        self.latencies.clear();
     }
 
     async fn one_by_one(&mut self, requests: usize) -> Result<()> {
@@ -147,6 +160,7 @@ impl Contender {
         }
         self.p50.extend(quantile(&samples, 50, 100));
         self.p99.extend(quantile(&samples, 99, 100));
+        self.latencies.append(&mut samples);
         Ok(())
     }
 
