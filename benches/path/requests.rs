@@ -7,13 +7,13 @@ use tokio::task::JoinSet;
 use crate::Result;
 use crate::client::Client;
 use crate::effort::CONCURRENT;
-use crate::kubectl::KubectlProxy;
 use crate::process::Process;
 use crate::report::Report;
 use crate::statistics::{Curve, quantile};
+use crate::ways::{Compared, Way, Ways};
 use crate::world::{SMALL, World};
 
-/// One way to the apiserver.
+/// One way to the apiserver, and what was measured on it.
 struct Contender {
     way: Way,
     client: Client,
@@ -24,31 +24,49 @@ struct Contender {
     per_second: Vec<f64>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Direct,
-    Proxied,
-    Kubectl,
-}
+/// What is told of a contender.
+type Figures = fn(&Contender) -> &Vec<f64>;
+
+const P50: Figures = |contender| &contender.p50;
+const P99: Figures = |contender| &contender.p99;
+const PER_SECOND: Figures = |contender| &contender.per_second;
+
+/// Compared with the direct way.
+const RATIOS: [(&str, Way, Figures); 10] = [
+    ("warm_p50_ratio", Way::Proxied, P50),
+    ("warm_p99_ratio", Way::Proxied, P99),
+    ("kubectl_proxy_p50_ratio", Way::Kubectl, P50),
+    ("rps32_ratio", Way::Proxied, PER_SECOND),
+    ("floor1_p50_ratio", Way::Floor1, P50),
+    ("floor1_p99_ratio", Way::Floor1, P99),
+    ("floor1_rps32_ratio", Way::Floor1, PER_SECOND),
+    ("floor3_p50_ratio", Way::Floor3, P50),
+    ("floor3_p99_ratio", Way::Floor3, P99),
+    ("floor3_rps32_ratio", Way::Floor3, PER_SECOND),
+];
+
+const ABSOLUTE: [(&str, Way, Figures); 7] = [
+    ("direct_p50_us", Way::Direct, P50),
+    ("proxied_p50_us", Way::Proxied, P50),
+    ("direct_p99_us", Way::Direct, P99),
+    ("proxied_p99_us", Way::Proxied, P99),
+    ("kubectl_proxy_p50_us", Way::Kubectl, P50),
+    ("direct_rps32", Way::Direct, PER_SECOND),
+    ("proxied_rps32", Way::Proxied, PER_SECOND),
+];
+
+const CURVES: [(&str, Way); 3] = [
+    ("direct", Way::Direct),
+    ("arcproxy", Way::Proxied),
+    ("kubectl proxy", Way::Kubectl),
+];
 
 /// Measures.
-pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
+pub(crate) async fn measure(world: &World, compared: Compared, report: &mut Report) -> Result<()> {
     let effort = &world.effort;
-    let proxy = world.proxy().await?;
-    let (arcproxy, emulator) = (proxy.arcproxy.process()?, world.emulator.process()?);
-    let client = Process::this();
-    let kubectl = KubectlProxy::start(&world.emulator.kubeconfig()?).await?;
-    let mut contenders = vec![
-        Contender::new(Way::Direct, Client::connect(&world.direct).await?),
-        Contender::new(
-            Way::Proxied,
-            Client::connect(&proxy.arcproxy.endpoint).await?,
-        ),
-    ];
-    if let Some(kubectl) = &kubectl {
-        let client = Client::connect_plain(kubectl.address).await?;
-        contenders.push(Contender::new(Way::Kubectl, client));
-    }
+    let (ways, clients) = Ways::open(world, compared).await?;
+    let (arcproxy, emulator) = (ways.arcproxy()?, world.emulator.process()?);
+    let mut contenders: Vec<_> = clients.into_iter().map(Contender::new).collect();
     for contender in &mut contenders {
         contender.one_by_one(effort.requests / 2).await?;
     }
@@ -58,13 +76,13 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
 
     for _ in 0..effort.rounds {
         for contender in &mut contenders {
-            let used = Used::from(&arcproxy)?;
+            let used = contender.cpu(arcproxy.as_ref())?;
             contender.one_by_one(effort.requests).await?;
-            if contender.way == Way::Proxied {
+            if let (Way::Proxied, Some(used)) = (contender.way, used) {
                 report.add_one("cpu_us_per_lone_request", used.per(effort.requests)?);
             }
         }
-        // Each goes first, in the middle and last in turn.
+        // Each has every place in turn.
         contenders.rotate_left(1);
     }
     let sent = effort.concurrent_requests / CONCURRENT * CONCURRENT;
@@ -73,53 +91,40 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
             if contender.way == Way::Kubectl {
                 continue;
             }
-            let used = [&arcproxy, &emulator, &client].map(Used::from);
-            let [arcproxy, emulator, client] = used;
+            let used = contender.cpu(arcproxy.as_ref())?;
+            let emulator = Used::from(&emulator)?;
             contender.at_once(sent).await?;
-            if contender.way == Way::Proxied {
-                report.add_one("cpu_us_per_request", arcproxy?.per(sent)?);
-                report.add_one("emulator_cpu_us_per_request", emulator?.per(sent)?);
-            } else {
-                report.add_one("client_cpu_us_per_request", client?.per(sent)?);
+            match (contender.way, used) {
+                (Way::Direct, Some(used)) => {
+                    report.add_one("client_cpu_us_per_request", used.per(sent)?);
+                }
+                (Way::Proxied, Some(used)) => {
+                    report.add_one("cpu_us_per_request", used.per(sent)?);
+                    report.add_one("emulator_cpu_us_per_request", emulator.per(sent)?);
+                }
+                _ => {}
             }
         }
         contenders.rotate_left(1);
     }
     tell(&contenders, report);
     drop(contenders);
-    proxy.stop().await
+    ways.close().await
 }
 
 fn tell(contenders: &[Contender], report: &mut Report) {
     let of = |way| contenders.iter().find(|contender| contender.way == way);
-    let (Some(direct), Some(proxied)) = (of(Way::Direct), of(Way::Proxied)) else {
-        return;
-    };
-    report.add("warm_p50_ratio", ratios(&proxied.p50, &direct.p50));
-    report.add("warm_p99_ratio", ratios(&proxied.p99, &direct.p99));
-    report.add(
-        "rps32_ratio",
-        ratios(&proxied.per_second, &direct.per_second),
-    );
-    for (key, samples) in [
-        ("direct_p50_us", &direct.p50),
-        ("proxied_p50_us", &proxied.p50),
-        ("direct_p99_us", &direct.p99),
-        ("proxied_p99_us", &proxied.p99),
-        ("direct_rps32", &direct.per_second),
-        ("proxied_rps32", &proxied.per_second),
-    ] {
-        report.add(key, samples.iter().copied());
+    for (key, way, figures) in RATIOS {
+        if let (Some(contender), Some(direct)) = (of(way), of(Way::Direct)) {
+            report.add(key, ratios(figures(contender), figures(direct)));
+        }
     }
-    if let Some(kubectl) = of(Way::Kubectl) {
-        report.add("kubectl_proxy_p50_ratio", ratios(&kubectl.p50, &direct.p50));
-        report.add("kubectl_proxy_p50_us", kubectl.p50.iter().copied());
+    for (key, way, figures) in ABSOLUTE {
+        if let Some(contender) = of(way) {
+            report.add(key, figures(contender).iter().copied());
+        }
     }
-    for (way, name) in [
-        (Way::Direct, "direct"),
-        (Way::Proxied, "arcproxy"),
-        (Way::Kubectl, "kubectl proxy"),
-    ] {
+    for (name, way) in CURVES {
         if let Some(contender) = of(way) {
             report.add_curve(Curve::of(name, &contender.latencies));
         }
@@ -135,7 +140,7 @@ pub(crate) fn ratios(ours: &[f64], direct: &[f64]) -> Vec<f64> {
 }
 
 impl Contender {
-    fn new(way: Way, client: Client) -> Self {
+    fn new((way, client): (Way, Client)) -> Self {
         Self {
             way,
             client,
@@ -144,6 +149,16 @@ impl Contender {
             latencies: Vec::new(),
             per_second: Vec::new(),
         }
+    }
+
+    /// The CPU time, from now on, of the process that is told of.
+    fn cpu(&self, arcproxy: Option<&Process>) -> Result<Option<Used>> {
+        let process = match self.way {
+            Way::Direct => Some(Process::this()),
+            Way::Proxied => arcproxy.cloned(),
+            Way::Kubectl | Way::Floor1 | Way::Floor3 => None,
+        };
+        process.as_ref().map(Used::from).transpose()
     }
 
     fn forget(&mut self) {
