@@ -2,14 +2,14 @@
 
 use super::axis::{Axis, Scale};
 use super::ranges::tick_text;
-use super::svg::{Anchor, MARGIN, Svg, WIDTH};
+use super::svg::{Anchor, MARGIN, Svg};
 use crate::report::{Report, figure};
 use crate::statistics::Curve;
 
 const TITLE: &str = "Latency of small requests";
 const SUBTITLE: &str =
     "one after another on a warm connection; all rounds together; both scales logarithmic";
-const LEFT: f64 = 72.0;
+const LEFT: f64 = 84.0;
 const RIGHT: f64 = 640.0;
 const TOP: f64 = 72.0;
 const BOTTOM: f64 = 372.0;
@@ -87,10 +87,18 @@ fn label(svg: &mut Svg, axis: &Axis, curves: &[Curve]) {
         .filter_map(|(index, curve)| Some((axis.position(curve.points.last()?.1), index, curve)))
         .collect();
     ends.sort_by(|one, other| one.0.total_cmp(&other.0));
+    // Down from the top as far as needed, then up from the bottom.
     let mut free = TOP;
-    for (end, index, curve) in ends {
-        let y = end.max(free);
-        free = y + APART;
+    for (y, ..) in &mut ends {
+        *y = y.max(free);
+        free = *y + APART;
+    }
+    let mut free = BOTTOM;
+    for (y, ..) in ends.iter_mut().rev() {
+        *y = y.min(free);
+        free = *y - APART;
+    }
+    for (y, index, curve) in ends {
         mark(svg, index, (RIGHT + 16.0, y));
         let x = RIGHT + 28.0;
         svg.text("label", Anchor::Start, (x, y + 1.0), curve.name);
@@ -126,5 +134,3 @@ fn in_words(curve: &Curve) -> String {
 fn nines(percentile: f64) -> f64 {
     2.0 - (100.0 - percentile).log10()
 }
-
-const _: () = assert!(RIGHT + 28.0 < WIDTH - MARGIN);
