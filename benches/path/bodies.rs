@@ -2,18 +2,16 @@
 
 use crate::Result;
 use crate::client::Client;
-use crate::process::Process;
 use crate::report::Report;
 use crate::requests::{Used, ratios};
-use crate::ways::{Compared, Way, Ways};
+use crate::ways::{Compared, Open, Way, Ways};
 use crate::world::World;
 
 const MIB: u64 = 1 << 20;
 
 /// One way to the apiserver, and how fast bodies were on it, in MiB/s.
 struct Contender {
-    way: Way,
-    client: Client,
+    open: Open,
     down: Vec<f64>,
     up: Vec<f64>,
 }
@@ -21,47 +19,39 @@ struct Contender {
 /// Measures.
 pub(crate) async fn measure(world: &World, compared: Compared, report: &mut Report) -> Result<()> {
     let effort = &world.effort;
-    let (ways, clients) = Ways::open(world, compared).await?;
-    let (arcproxy, emulator) = (ways.arcproxy()?, world.emulator.process()?);
-    let contenders = clients.into_iter().map(|(way, client)| Contender {
-        way,
-        client,
+    let (ways, open) = Ways::open(world, compared).await?;
+    let emulator = world.emulator.process()?;
+    let contenders = open.into_iter().map(|open| Contender {
+        open,
         down: Vec::new(),
         up: Vec::new(),
     });
     let mut contenders: Vec<_> = contenders.collect();
-    for contender in &mut contenders {
-        download(&mut contender.client, 8).await?;
-        upload(&mut contender.client, 8).await?;
+    for Contender { open, .. } in &mut contenders {
+        download(&mut open.client, 8).await?;
+        upload(&mut open.client, 8).await?;
     }
 
     for _ in 0..effort.body_rounds {
-        for contender in &mut contenders {
-            let used = [&Process::this(), &emulator].map(Used::from);
-            let ours = arcproxy.as_ref().map(Used::from).transpose()?;
-            let speed = download(&mut contender.client, effort.body_mib).await?;
-            contender.down.push(speed);
-            let [client, emulator] = used;
-            match (contender.way, ours) {
-                (Way::Direct, _) => {
-                    report.add_one("client_cpu_s_per_gib", per_gib(&client?, effort.body_mib)?);
-                }
-                (Way::Proxied, Some(ours)) => {
-                    report.add_one("cpu_s_per_gib", per_gib(&ours, effort.body_mib)?);
-                    report.add_one(
-                        "emulator_cpu_s_per_gib",
-                        per_gib(&emulator?, effort.body_mib)?,
-                    );
-                }
-                _ => {}
+        for Contender { open, down, .. } in &mut contenders {
+            let used = Used::from(&open.process)?;
+            let emulator = Used::from(&emulator)?;
+            down.push(download(&mut open.client, effort.body_mib).await?);
+            if let Some(key) = cpu_key(open.way) {
+                report.add_one(key, per_gib(&used, effort.body_mib)?);
+            }
+            if open.way == Way::Proxied {
+                report.add_one(
+                    "emulator_cpu_s_per_gib",
+                    per_gib(&emulator, effort.body_mib)?,
+                );
             }
         }
-        for contender in &mut contenders {
-            let ours = arcproxy.as_ref().map(Used::from).transpose()?;
-            let speed = upload(&mut contender.client, effort.upload_mib).await?;
-            contender.up.push(speed);
-            if let (Way::Proxied, Some(ours)) = (contender.way, ours) {
-                report.add_one("upload_cpu_s_per_gib", per_gib(&ours, effort.upload_mib)?);
+        for Contender { open, up, .. } in &mut contenders {
+            let used = Used::from(&open.process)?;
+            up.push(upload(&mut open.client, effort.upload_mib).await?);
+            if let Some(key) = upload_cpu_key(open.way) {
+                report.add_one(key, per_gib(&used, effort.upload_mib)?);
             }
         }
         // Each has every place in turn.
@@ -72,8 +62,31 @@ pub(crate) async fn measure(world: &World, compared: Compared, report: &mut Repo
     ways.close().await
 }
 
+/// What the CPU time of a way's process is called.
+fn cpu_key(way: Way) -> Option<&'static str> {
+    match way {
+        Way::Direct => Some("client_cpu_s_per_gib"),
+        Way::Proxied => Some("cpu_s_per_gib"),
+        Way::Floor3 => Some("floor3_cpu_s_per_gib"),
+        Way::Kubectl | Way::Floor1 => None,
+    }
+}
+
+/// The same of a body up.
+fn upload_cpu_key(way: Way) -> Option<&'static str> {
+    match way {
+        Way::Proxied => Some("upload_cpu_s_per_gib"),
+        Way::Floor3 => Some("floor3_upload_cpu_s_per_gib"),
+        Way::Direct | Way::Kubectl | Way::Floor1 => None,
+    }
+}
+
 fn tell(contenders: &[Contender], report: &mut Report) {
-    let of = |way| contenders.iter().find(|contender| contender.way == way);
+    let of = |way| {
+        contenders
+            .iter()
+            .find(|contender| contender.open.way == way)
+    };
     let Some(direct) = of(Way::Direct) else {
         return;
     };

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::Result;
 use crate::forwarder::Role;
 use crate::kubeconfig::Endpoint;
+use crate::process::Process;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -20,16 +21,20 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Floors {
     /// Through one forwarder.
     pub(crate) one: Endpoint,
+    /// Its process.
+    pub(crate) alone: Forwarder,
     /// Through three, with TLS where the path through arcproxy has it.
     pub(crate) three: Endpoint,
-    _processes: [Forwarder; 3],
+    /// The process in arcproxy's place.
+    pub(crate) near: Forwarder,
+    _far: Forwarder,
 }
 
 /// A process of forwarders.
 #[derive(Debug)]
-struct Forwarder {
+pub(crate) struct Forwarder {
     /// It ends when its standard input does, even where this process is killed.
-    _child: Child,
+    child: Child,
 }
 
 impl Floors {
@@ -41,12 +46,19 @@ impl Floors {
         Ok(Self {
             one: server.by_way_of(one),
             three: server.by_way_of(three),
-            _processes: [alone, far, near],
+            alone,
+            near,
+            _far: far,
         })
     }
 }
 
 impl Forwarder {
+    /// The process.
+    pub(crate) fn process(&self) -> Result<Process> {
+        Process::of(&self.child)
+    }
+
     /// Starts it, and gives what it says of itself.
     async fn start<R: DeserializeOwned>(role: &Role) -> Result<(Self, R)> {
         let mut child = Command::new(env::current_exe()?)
@@ -62,6 +74,6 @@ impl Forwarder {
         let mut lines = BufReader::new(stdout).lines();
         let ready = timeout(DEADLINE, lines.next_line()).await??;
         let ready = serde_json::from_str(&ready.ok_or("a forwarder ended")?)?;
-        Ok((Self { _child: child }, ready))
+        Ok((Self { child }, ready))
     }
 }

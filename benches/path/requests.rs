@@ -10,13 +10,14 @@ use crate::effort::CONCURRENT;
 use crate::process::Process;
 use crate::report::Report;
 use crate::statistics::{Curve, quantile};
-use crate::ways::{Compared, Way, Ways};
+use crate::ways::{Compared, Open, Way, Ways};
 use crate::world::{SMALL, World};
 
 /// One way to the apiserver, and what was measured on it.
 struct Contender {
     way: Way,
     client: Client,
+    process: Process,
     p50: Vec<f64>,
     p99: Vec<f64>,
     /// In microseconds, of all rounds.
@@ -64,9 +65,9 @@ const CURVES: [(&str, Way); 3] = [
 /// Measures.
 pub(crate) async fn measure(world: &World, compared: Compared, report: &mut Report) -> Result<()> {
     let effort = &world.effort;
-    let (ways, clients) = Ways::open(world, compared).await?;
-    let (arcproxy, emulator) = (ways.arcproxy()?, world.emulator.process()?);
-    let mut contenders: Vec<_> = clients.into_iter().map(Contender::new).collect();
+    let (ways, open) = Ways::open(world, compared).await?;
+    let emulator = world.emulator.process()?;
+    let mut contenders: Vec<_> = open.into_iter().map(Contender::new).collect();
     for contender in &mut contenders {
         contender.one_by_one(effort.requests / 2).await?;
     }
@@ -76,9 +77,9 @@ pub(crate) async fn measure(world: &World, compared: Compared, report: &mut Repo
 
     for _ in 0..effort.rounds {
         for contender in &mut contenders {
-            let used = contender.cpu(arcproxy.as_ref())?;
+            let used = Used::from(&contender.process)?;
             contender.one_by_one(effort.requests).await?;
-            if let (Way::Proxied, Some(used)) = (contender.way, used) {
+            if contender.way == Way::Proxied {
                 report.add_one("cpu_us_per_lone_request", used.per(effort.requests)?);
             }
         }
@@ -91,18 +92,14 @@ pub(crate) async fn measure(world: &World, compared: Compared, report: &mut Repo
             if contender.way == Way::Kubectl {
                 continue;
             }
-            let used = contender.cpu(arcproxy.as_ref())?;
+            let used = Used::from(&contender.process)?;
             let emulator = Used::from(&emulator)?;
             contender.at_once(sent).await?;
-            match (contender.way, used) {
-                (Way::Direct, Some(used)) => {
-                    report.add_one("client_cpu_us_per_request", used.per(sent)?);
-                }
-                (Way::Proxied, Some(used)) => {
-                    report.add_one("cpu_us_per_request", used.per(sent)?);
-                    report.add_one("emulator_cpu_us_per_request", emulator.per(sent)?);
-                }
-                _ => {}
+            if let Some(key) = cpu_key(contender.way) {
+                report.add_one(key, used.per(sent)?);
+            }
+            if contender.way == Way::Proxied {
+                report.add_one("emulator_cpu_us_per_request", emulator.per(sent)?);
             }
         }
         contenders.rotate_left(1);
@@ -110,6 +107,16 @@ pub(crate) async fn measure(world: &World, compared: Compared, report: &mut Repo
     tell(&contenders, report);
     drop(contenders);
     ways.close().await
+}
+
+/// What the CPU time of a way's process is called.
+fn cpu_key(way: Way) -> Option<&'static str> {
+    match way {
+        Way::Direct => Some("client_cpu_us_per_request"),
+        Way::Proxied => Some("cpu_us_per_request"),
+        Way::Floor3 => Some("floor3_cpu_us_per_request"),
+        Way::Kubectl | Way::Floor1 => None,
+    }
 }
 
 fn tell(contenders: &[Contender], report: &mut Report) {
@@ -140,25 +147,16 @@ pub(crate) fn ratios(ours: &[f64], direct: &[f64]) -> Vec<f64> {
 }
 
 impl Contender {
-    fn new((way, client): (Way, Client)) -> Self {
+    fn new(open: Open) -> Self {
         Self {
-            way,
-            client,
+            way: open.way,
+            client: open.client,
+            process: open.process,
             p50: Vec::new(),
             p99: Vec::new(),
             latencies: Vec::new(),
             per_second: Vec::new(),
         }
-    }
-
-    /// The CPU time, from now on, of the process that is told of.
-    fn cpu(&self, arcproxy: Option<&Process>) -> Result<Option<Used>> {
-        let process = match self.way {
-            Way::Direct => Some(Process::this()),
-            Way::Proxied => arcproxy.cloned(),
-            Way::Kubectl | Way::Floor1 | Way::Floor3 => None,
-        };
-        process.as_ref().map(Used::from).transpose()
     }
 
     fn forget(&mut self) {

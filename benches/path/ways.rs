@@ -37,18 +37,25 @@ pub(crate) struct Ways {
     _floors: Option<Floors>,
 }
 
+/// A way that is open.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) way: Way,
+    pub(crate) client: Client,
+    /// What the way has in arcproxy's place; the client itself on the direct way.
+    pub(crate) process: Process,
+}
+
 impl Ways {
-    /// Opens them; a client of each is the other half.
-    pub(crate) async fn open(
-        world: &World,
-        compared: Compared,
-    ) -> Result<(Self, Vec<(Way, Client)>)> {
-        let mut clients = vec![(Way::Direct, Client::connect(&world.direct).await?)];
+    /// Opens them.
+    pub(crate) async fn open(world: &World, compared: Compared) -> Result<(Self, Vec<Open>)> {
+        let direct = Client::connect(&world.direct).await?;
+        let mut open = vec![Open::new(Way::Direct, direct, Process::this())];
         let (mut proxy, mut kubectl, mut floors) = (None, None, None);
         if compared.arcproxy {
             let started = world.proxy().await?;
             let client = Client::connect(&started.arcproxy.endpoint).await?;
-            clients.push((Way::Proxied, client));
+            open.push(Open::new(Way::Proxied, client, started.arcproxy.process()?));
             proxy = Some(started);
         }
         if compared.kubectl {
@@ -56,13 +63,14 @@ impl Ways {
         }
         if let Some(kubectl) = &kubectl {
             let client = Client::connect_plain(kubectl.address).await?;
-            clients.push((Way::Kubectl, client));
+            open.push(Open::new(Way::Kubectl, client, kubectl.process()?));
         }
         if compared.floors {
             let started = Floors::start(&world.direct).await?;
             let one = Client::connect(&started.one).await?;
+            open.push(Open::new(Way::Floor1, one, started.alone.process()?));
             let three = Client::connect(&started.three).await?;
-            clients.extend([(Way::Floor1, one), (Way::Floor3, three)]);
+            open.push(Open::new(Way::Floor3, three, started.near.process()?));
             floors = Some(started);
         }
         let ways = Self {
@@ -70,13 +78,7 @@ impl Ways {
             _kubectl: kubectl,
             _floors: floors,
         };
-        Ok((ways, clients))
-    }
-
-    /// arcproxy, if it is compared.
-    pub(crate) fn arcproxy(&self) -> Result<Option<Process>> {
-        let proxy = self.proxy.as_ref();
-        proxy.map(|proxy| proxy.arcproxy.process()).transpose()
+        Ok((ways, open))
     }
 
     /// Ends what runs. The clients are to be gone before.
@@ -84,6 +86,16 @@ impl Ways {
         match self.proxy {
             Some(proxy) => proxy.stop().await,
             None => Ok(()),
+        }
+    }
+}
+
+impl Open {
+    fn new(way: Way, client: Client, process: Process) -> Self {
+        Self {
+            way,
+            client,
+            process,
         }
     }
 }
