@@ -2,59 +2,113 @@
 
 use crate::Result;
 use crate::client::Client;
-use crate::process::Process;
 use crate::report::Report;
 use crate::requests::{Used, ratios};
+use crate::ways::{Compared, Open, Way, Ways};
 use crate::world::World;
 
 const MIB: u64 = 1 << 20;
 
+/// One way to the apiserver, and how fast bodies were on it, in MiB/s.
+struct Contender {
+    open: Open,
+    down: Vec<f64>,
+    up: Vec<f64>,
+}
+
 /// Measures.
-pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
+pub(crate) async fn measure(world: &World, compared: Compared, report: &mut Report) -> Result<()> {
     let effort = &world.effort;
-    let proxy = world.proxy().await?;
-    let (arcproxy, emulator) = (proxy.arcproxy.process()?, world.emulator.process()?);
-    let mut direct = Client::connect(&world.direct).await?;
-    let mut proxied = Client::connect(&proxy.arcproxy.endpoint).await?;
-    for client in [&mut direct, &mut proxied] {
-        download(client, 8).await?;
-        upload(client, 8).await?;
+    let (ways, open) = Ways::open(world, compared).await?;
+    let emulator = world.emulator.process()?;
+    let contenders = open.into_iter().map(|open| Contender {
+        open,
+        down: Vec::new(),
+        up: Vec::new(),
+    });
+    let mut contenders: Vec<_> = contenders.collect();
+    for Contender { open, .. } in &mut contenders {
+        download(&mut open.client, 8).await?;
+        upload(&mut open.client, 8).await?;
     }
 
-    let (mut down, mut up) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
-    for round in 0..effort.body_rounds {
-        // Each goes first in turn.
-        let order = [round % 2 == 0, round % 2 != 0];
-        for is_direct in order {
-            if is_direct {
-                let used = Used::from(&Process::this())?;
-                down.0.push(download(&mut direct, effort.body_mib).await?);
-                report.add_one("client_cpu_s_per_gib", per_gib(&used, effort.body_mib)?);
-                continue;
+    for _ in 0..effort.body_rounds {
+        for Contender { open, down, .. } in &mut contenders {
+            let used = Used::from(&open.process)?;
+            let emulator = Used::from(&emulator)?;
+            down.push(download(&mut open.client, effort.body_mib).await?);
+            if let Some(key) = cpu_key(open.way) {
+                report.add_one(key, per_gib(&used, effort.body_mib)?);
             }
-            let used = (Used::from(&arcproxy)?, Used::from(&emulator)?);
-            down.1.push(download(&mut proxied, effort.body_mib).await?);
-            report.add_one("cpu_s_per_gib", per_gib(&used.0, effort.body_mib)?);
-            report.add_one("emulator_cpu_s_per_gib", per_gib(&used.1, effort.body_mib)?);
+            if open.way == Way::Proxied {
+                report.add_one(
+                    "emulator_cpu_s_per_gib",
+                    per_gib(&emulator, effort.body_mib)?,
+                );
+            }
         }
-        for is_direct in order {
-            if is_direct {
-                up.0.push(upload(&mut direct, effort.upload_mib).await?);
-                continue;
+        for Contender { open, up, .. } in &mut contenders {
+            let used = Used::from(&open.process)?;
+            up.push(upload(&mut open.client, effort.upload_mib).await?);
+            if let Some(key) = upload_cpu_key(open.way) {
+                report.add_one(key, per_gib(&used, effort.upload_mib)?);
             }
-            let used = Used::from(&arcproxy)?;
-            up.1.push(upload(&mut proxied, effort.upload_mib).await?);
-            report.add_one("upload_cpu_s_per_gib", per_gib(&used, effort.upload_mib)?);
+        }
+        // Each has every place in turn.
+        contenders.rotate_left(1);
+    }
+    tell(&contenders, report);
+    drop(contenders);
+    ways.close().await
+}
+
+/// What the CPU time of a way's process is called.
+fn cpu_key(way: Way) -> Option<&'static str> {
+    match way {
+        Way::Direct => Some("client_cpu_s_per_gib"),
+        Way::Proxied => Some("cpu_s_per_gib"),
+        Way::Floor3 => Some("floor3_cpu_s_per_gib"),
+        Way::Kubectl | Way::Floor1 => None,
+    }
+}
+
+/// The same of a body up.
+fn upload_cpu_key(way: Way) -> Option<&'static str> {
+    match way {
+        Way::Proxied => Some("upload_cpu_s_per_gib"),
+        Way::Floor3 => Some("floor3_upload_cpu_s_per_gib"),
+        Way::Direct | Way::Kubectl | Way::Floor1 => None,
+    }
+}
+
+fn tell(contenders: &[Contender], report: &mut Report) {
+    let of = |way| {
+        contenders
+            .iter()
+            .find(|contender| contender.open.way == way)
+    };
+    let Some(direct) = of(Way::Direct) else {
+        return;
+    };
+    for (way, down, up) in [
+        (Way::Proxied, "body_ratio", "upload_ratio"),
+        (Way::Floor1, "floor1_body_ratio", "floor1_upload_ratio"),
+        (Way::Floor3, "floor3_body_ratio", "floor3_upload_ratio"),
+    ] {
+        if let Some(contender) = of(way) {
+            report.add(down, ratios(&contender.down, &direct.down));
+            report.add(up, ratios(&contender.up, &direct.up));
         }
     }
-    report.add("body_ratio", ratios(&down.1, &down.0));
-    report.add("upload_ratio", ratios(&up.1, &up.0));
-    report.add("direct_body_mib_s", down.0);
-    report.add("proxied_body_mib_s", down.1);
-    report.add("direct_upload_mib_s", up.0);
-    report.add("proxied_upload_mib_s", up.1);
-    drop((direct, proxied));
-    proxy.stop().await
+    for (way, down, up) in [
+        (Way::Direct, "direct_body_mib_s", "direct_upload_mib_s"),
+        (Way::Proxied, "proxied_body_mib_s", "proxied_upload_mib_s"),
+    ] {
+        if let Some(contender) = of(way) {
+            report.add(down, contender.down.iter().copied());
+            report.add(up, contender.up.iter().copied());
+        }
+    }
 }
 
 /// Downloads `mib` MiB; gives MiB/s.

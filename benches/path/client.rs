@@ -13,10 +13,7 @@ use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::Result;
@@ -48,23 +45,11 @@ enum Sender {
     Http1(http1::SendRequest<Body>),
 }
 
-/// A TLS connection that speaks `alpn`.
-pub(crate) async fn tls(endpoint: &Endpoint, alpn: &str) -> Result<TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(endpoint.address).await?;
-    tcp.set_nodelay(true)?;
-    let name = ServerName::from(endpoint.address.ip());
-    let connector = TlsConnector::from(Arc::new(endpoint.tls(alpn)?));
-    let stream = connector.connect(name, tcp).await?;
-    if stream.get_ref().1.alpn_protocol() != Some(alpn.as_bytes()) {
-        return Err(format!("the server does not speak {alpn}").into());
-    }
-    Ok(stream)
-}
-
 impl Client {
     /// HTTP/2 over TLS.
     pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Self> {
-        let stream = tls(endpoint, "h2").await?;
+        let peer = &endpoint.peer;
+        let stream = peer.secure(peer.dial().await?, "h2").await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -74,7 +59,7 @@ impl Client {
         let driver = tokio::spawn(async move { drop(connection.await) });
         Ok(Self {
             sender: Sender::Http2(sender),
-            base: format!("https://{}{}", endpoint.address, endpoint.prefix),
+            base: format!("https://{}{}", peer.address, endpoint.prefix),
             authorization: Some(endpoint.authorization.clone()),
             driver: Arc::new(AbortOnDropHandle::new(driver)),
         })

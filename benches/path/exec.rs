@@ -8,7 +8,6 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::Result;
-use crate::client::tls;
 use crate::kubeconfig::Endpoint;
 
 const PATH: &str = "/api/v1/namespaces/demo/pods/shell/exec\
@@ -20,8 +19,9 @@ const STDOUT: u8 = 1;
 /// The time from the request to the first byte of the command's output. The local connection is
 /// there already.
 pub(crate) async fn first_output(endpoint: &Endpoint) -> Result<Duration> {
-    let stream = tls(endpoint, "http/1.1").await?;
-    let url = format!("wss://{}{}{PATH}", endpoint.address, endpoint.prefix);
+    let peer = &endpoint.peer;
+    let stream = peer.secure(peer.dial().await?, "http/1.1").await?;
+    let url = format!("wss://{}{}{PATH}", peer.address, endpoint.prefix);
     let mut request = url.into_client_request()?;
     let headers = request.headers_mut();
     headers.insert(header::AUTHORIZATION, endpoint.authorization.clone());

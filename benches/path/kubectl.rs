@@ -10,6 +10,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::Result;
+use crate::process::Process;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -17,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct KubectlProxy {
     pub(crate) address: SocketAddr,
-    _child: Child,
+    child: Child,
     _stdout: Lines<BufReader<ChildStdout>>,
 }
 
@@ -42,8 +43,13 @@ impl KubectlProxy {
         let address = line.rsplit(' ').next().unwrap_or_default().parse()?;
         Ok(Some(Self {
             address,
-            _child: child,
+            child,
             _stdout: lines,
         }))
+    }
+
+    /// The process.
+    pub(crate) fn process(&self) -> Result<Process> {
+        Process::of(&self.child)
     }
 }

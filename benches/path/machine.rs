@@ -38,14 +38,21 @@ impl Machine {
             load: load.join(" "),
         })
     }
+
+    /// When, and on what.
+    pub(crate) fn in_short(&self) -> String {
+        format!("{}, {} x {}", self.date, self.processors, self.processor)
+    }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}, {} x {}, kernel {}, load {}",
-            self.date, self.processors, self.processor, self.kernel, self.load
+            "{}, kernel {}, load {}",
+            self.in_short(),
+            self.kernel,
+            self.load
         )
     }
 }

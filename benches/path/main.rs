@@ -13,20 +13,26 @@ mod distance;
 mod effort;
 mod emulator;
 mod exec;
+mod floors;
+mod forwarder;
 mod goals;
 mod kubeconfig;
 mod kubectl;
 mod machine;
 mod memory;
+mod peer;
+mod plot;
 mod process;
 mod report;
 mod requests;
 mod start;
 mod statistics;
+mod ways;
 mod world;
 
+use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -36,6 +42,7 @@ use crate::binaries::Binaries;
 use crate::effort::Effort;
 use crate::machine::Machine;
 use crate::report::Report;
+use crate::ways::Compared;
 use crate::world::World;
 
 /// Whatever keeps the harness from working.
@@ -61,6 +68,14 @@ struct Arguments {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "GROUP")]
     only: Vec<Group>,
 
+    /// Copies the plots to this folder
+    #[arg(long, value_name = "FOLDER")]
+    plots_to: Option<PathBuf>,
+
+    /// Is a part of a measurement, which starts it
+    #[arg(long = "as", value_enum, hide = true)]
+    part: Option<Part>,
+
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -74,6 +89,14 @@ enum Group {
     Memory,
     Start,
     Distance,
+    /// What forwarders alone cost, in the rounds of the requests and of the bodies
+    Floors,
+}
+
+/// What this binary also is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Part {
+    Forwarder,
 }
 
 fn main() -> ExitCode {
@@ -88,6 +111,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Part::Forwarder) = arguments.part {
+        return forwarder::run();
+    }
     let effort = if arguments.quick {
         Effort::QUICK
     } else {
@@ -108,6 +134,13 @@ fn run(arguments: &Arguments) -> Result<()> {
     report.write(&json)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{report}\nWritten to {}", json.display())?;
+    for plot in plot::write(&report, &json.with_file_name(""))? {
+        writeln!(out, "Drawn to {}", plot.display())?;
+        if let (Some(folder), Some(name)) = (&arguments.plots_to, plot.file_name()) {
+            fs::create_dir_all(folder)?;
+            fs::copy(&plot, folder.join(name))?;
+        }
+    }
     Ok(())
 }
 
@@ -115,22 +148,43 @@ async fn measure(binaries: Binaries, effort: Effort, groups: &[Group]) -> Result
     let mut report = Report::new(&effort, Machine::now()?);
     report.add_one("binary_mib", binaries.arcproxy_mib()?);
     let world = World::start(binaries, effort).await?;
-    for group in groups {
-        progress(*group)?;
-        match group {
-            Group::Requests => requests::measure(&world, &mut report).await?,
-            Group::Bodies => bodies::measure(&world, &mut report).await?,
-            Group::Memory => memory::measure(&world, &mut report).await?,
-            Group::Start => start::measure(&world, &mut report).await?,
-            Group::Distance => distance::measure(&world, &mut report).await?,
-        }
+    let asked = |group| groups.contains(&group);
+    let floors = asked(Group::Floors);
+    if asked(Group::Requests) || floors {
+        progress("requests")?;
+        let compared = Compared {
+            arcproxy: asked(Group::Requests),
+            kubectl: asked(Group::Requests),
+            floors,
+        };
+        requests::measure(&world, compared, &mut report).await?;
+    }
+    if asked(Group::Bodies) || floors {
+        progress("bodies")?;
+        let compared = Compared {
+            arcproxy: asked(Group::Bodies),
+            kubectl: false,
+            floors,
+        };
+        bodies::measure(&world, compared, &mut report).await?;
+    }
+    if asked(Group::Memory) {
+        progress("memory")?;
+        memory::measure(&world, &mut report).await?;
+    }
+    if asked(Group::Start) {
+        progress("starts")?;
+        start::measure(&world, &mut report).await?;
+    }
+    if asked(Group::Distance) {
+        progress("distance")?;
+        distance::measure(&world, &mut report).await?;
     }
     world.stop().await?;
     report.finish(Machine::now()?);
     Ok(report)
 }
 
-fn progress(group: Group) -> io::Result<()> {
-    let name = format!("{group:?}").to_lowercase();
-    writeln!(io::stderr().lock(), "measuring {name}")
+fn progress(what: &str) -> io::Result<()> {
+    writeln!(io::stderr().lock(), "measuring {what}")
 }

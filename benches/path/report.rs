@@ -11,7 +11,7 @@ use crate::Result;
 use crate::effort::Effort;
 use crate::goals::{Goal, KEYS, Key};
 use crate::machine::Machine;
-use crate::statistics::{Summary, median};
+use crate::statistics::{Curve, Summary, median};
 
 /// Everything measured in one run.
 #[derive(Debug)]
@@ -20,19 +20,23 @@ pub(crate) struct Report {
     before: Machine,
     after: Option<Machine>,
     samples: HashMap<&'static str, Vec<f64>>,
+    /// Latencies in microseconds.
+    curves: Vec<Curve>,
 }
 
 /// One quantity that was measured.
-struct Row<'a> {
-    key: &'static Key,
+#[derive(Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) key: &'static Key,
     samples: &'a [f64],
-    summary: Summary,
+    pub(crate) summary: Summary,
     /// The goal with the other quantity's figure in place; `None` where there is none to compare.
-    goal: Option<Limit>,
+    pub(crate) goal: Option<Limit>,
 }
 
-#[derive(Clone, Copy)]
-enum Limit {
+/// A goal as a figure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Limit {
     AtMost(f64),
     AtLeast(f64),
 }
@@ -44,6 +48,7 @@ impl Report {
             before,
             after: None,
             samples: HashMap::new(),
+            curves: Vec::new(),
         }
     }
 
@@ -58,6 +63,21 @@ impl Report {
         self.add(key, [sample]);
     }
 
+    /// Adds how latencies in microseconds are spread.
+    pub(crate) fn add_curve(&mut self, curve: Curve) {
+        self.curves.push(curve);
+    }
+
+    /// How latencies are spread.
+    pub(crate) fn curves(&self) -> &[Curve] {
+        &self.curves
+    }
+
+    /// Which run it is, in a line.
+    pub(crate) fn caption(&self) -> String {
+        format!("{} run of {}", self.effort, self.before.in_short())
+    }
+
     /// The machine as the run left it.
     pub(crate) fn finish(&mut self, after: Machine) {
         self.after = Some(after);
@@ -66,11 +86,14 @@ impl Report {
     /// Writes the figures as JSON.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let keys: HashMap<_, _> = self.rows().map(|row| (row.key.name, row.json())).collect();
+        let curves = self.curves.iter();
+        let latency: HashMap<_, _> = curves.map(|curve| (curve.name, &curve.points)).collect();
         let document = json!({
             "effort": self.effort,
             "before": self.before,
             "after": self.after,
             "keys": keys,
+            "latency_us": latency,
         });
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -79,14 +102,21 @@ impl Report {
     }
 
     fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        KEYS.iter().filter_map(|key| {
-            let samples = self.samples.get(key.name)?;
-            Some(Row {
-                key,
-                samples,
-                summary: Summary::of(samples)?,
-                goal: self.limit(key.goal),
-            })
+        KEYS.iter().filter_map(|key| self.row_of(key))
+    }
+
+    /// What was measured of the key of that name.
+    pub(crate) fn row(&self, name: &str) -> Option<Row<'_>> {
+        self.row_of(KEYS.iter().find(|key| key.name == name)?)
+    }
+
+    fn row_of(&self, key: &'static Key) -> Option<Row<'_>> {
+        let samples = self.samples.get(key.name)?;
+        Some(Row {
+            key,
+            samples,
+            summary: Summary::of(samples)?,
+            goal: self.limit(key.goal),
         })
     }
 
@@ -100,8 +130,27 @@ impl Report {
     }
 }
 
+impl Limit {
+    /// The figure.
+    pub(crate) fn value(self) -> f64 {
+        match self {
+            Self::AtMost(limit) | Self::AtLeast(limit) => limit,
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(limit) => write!(f, "≤ {}", figure(*limit)),
+            Self::AtLeast(limit) => write!(f, "≥ {}", figure(*limit)),
+        }
+    }
+}
+
 impl Row<'_> {
-    fn met(&self) -> Option<bool> {
+    /// Whether the median is as good as the goal asks.
+    pub(crate) fn met(&self) -> Option<bool> {
         self.goal.map(|goal| match goal {
             Limit::AtMost(limit) => self.summary.median <= limit,
             Limit::AtLeast(limit) => self.summary.median >= limit,
@@ -125,11 +174,7 @@ impl Row<'_> {
     }
 
     fn cells(&self) -> [String; 7] {
-        let goal = match self.goal {
-            Some(Limit::AtMost(limit)) => format!("≤ {}", figure(limit)),
-            Some(Limit::AtLeast(limit)) => format!("≥ {}", figure(limit)),
-            None => String::new(),
-        };
+        let goal = self.goal.map(|goal| goal.to_string());
         let met = match self.met() {
             Some(true) => "yes",
             Some(false) => "no",
@@ -141,14 +186,14 @@ impl Row<'_> {
             figure(self.summary.median),
             figure(self.summary.maximum),
             self.key.unit.to_owned(),
-            goal,
+            goal.unwrap_or_default(),
             met.to_owned(),
         ]
     }
 }
 
 /// About three digits that mean something.
-fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
         middle if middle >= 10.0 => format!("{value:.1}"),

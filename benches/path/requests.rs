@@ -7,46 +7,67 @@ use tokio::task::JoinSet;
 use crate::Result;
 use crate::client::Client;
 use crate::effort::CONCURRENT;
-use crate::kubectl::KubectlProxy;
 use crate::process::Process;
 use crate::report::Report;
-use crate::statistics::quantile;
+use crate::statistics::{Curve, quantile};
+use crate::ways::{Compared, Open, Way, Ways};
 use crate::world::{SMALL, World};
 
-/// One way to the apiserver.
+/// One way to the apiserver, and what was measured on it.
 struct Contender {
     way: Way,
     client: Client,
+    process: Process,
     p50: Vec<f64>,
     p99: Vec<f64>,
+    /// In microseconds, of all rounds.
+    latencies: Vec<f64>,
     per_second: Vec<f64>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Direct,
-    Proxied,
-    Kubectl,
-}
+/// What is told of a contender.
+type Figures = fn(&Contender) -> &Vec<f64>;
+
+const P50: Figures = |contender| &contender.p50;
+const P99: Figures = |contender| &contender.p99;
+const PER_SECOND: Figures = |contender| &contender.per_second;
+
+/// Compared with the direct way.
+const RATIOS: [(&str, Way, Figures); 10] = [
+    ("warm_p50_ratio", Way::Proxied, P50),
+    ("warm_p99_ratio", Way::Proxied, P99),
+    ("kubectl_proxy_p50_ratio", Way::Kubectl, P50),
+    ("rps32_ratio", Way::Proxied, PER_SECOND),
+    ("floor1_p50_ratio", Way::Floor1, P50),
+    ("floor1_p99_ratio", Way::Floor1, P99),
+    ("floor1_rps32_ratio", Way::Floor1, PER_SECOND),
+    ("floor3_p50_ratio", Way::Floor3, P50),
+    ("floor3_p99_ratio", Way::Floor3, P99),
+    ("floor3_rps32_ratio", Way::Floor3, PER_SECOND),
+];
+
+const ABSOLUTE: [(&str, Way, Figures); 7] = [
+    ("direct_p50_us", Way::Direct, P50),
+    ("proxied_p50_us", Way::Proxied, P50),
+    ("direct_p99_us", Way::Direct, P99),
+    ("proxied_p99_us", Way::Proxied, P99),
+    ("kubectl_proxy_p50_us", Way::Kubectl, P50),
+    ("direct_rps32", Way::Direct, PER_SECOND),
+    ("proxied_rps32", Way::Proxied, PER_SECOND),
+];
+
+const CURVES: [(&str, Way); 3] = [
+    ("direct", Way::Direct),
+    ("arcproxy", Way::Proxied),
+    ("kubectl proxy", Way::Kubectl),
+];
 
 /// Measures.
-pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
+pub(crate) async fn measure(world: &World, compared: Compared, report: &mut Report) -> Result<()> {
     let effort = &world.effort;
-    let proxy = world.proxy().await?;
-    let (arcproxy, emulator) = (proxy.arcproxy.process()?, world.emulator.process()?);
-    let client = Process::this();
-    let kubectl = KubectlProxy::start(&world.emulator.kubeconfig()?).await?;
-    let mut contenders = vec![
-        Contender::new(Way::Direct, Client::connect(&world.direct).await?),
-        Contender::new(
-            Way::Proxied,
-            Client::connect(&proxy.arcproxy.endpoint).await?,
-        ),
-    ];
-    if let Some(kubectl) = &kubectl {
-        let client = Client::connect_plain(kubectl.address).await?;
-        contenders.push(Contender::new(Way::Kubectl, client));
-    }
+    let (ways, open) = Ways::open(world, compared).await?;
+    let emulator = world.emulator.process()?;
+    let mut contenders: Vec<_> = open.into_iter().map(Contender::new).collect();
     for contender in &mut contenders {
         contender.one_by_one(effort.requests / 2).await?;
     }
@@ -56,13 +77,13 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
 
     for _ in 0..effort.rounds {
         for contender in &mut contenders {
-            let used = Used::from(&arcproxy)?;
+            let used = Used::from(&contender.process)?;
             contender.one_by_one(effort.requests).await?;
             if contender.way == Way::Proxied {
                 report.add_one("cpu_us_per_lone_request", used.per(effort.requests)?);
             }
         }
-        // Each goes first, in the middle and last in turn.
+        // Each has every place in turn.
         contenders.rotate_left(1);
     }
     let sent = effort.concurrent_requests / CONCURRENT * CONCURRENT;
@@ -71,47 +92,49 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
             if contender.way == Way::Kubectl {
                 continue;
             }
-            let used = [&arcproxy, &emulator, &client].map(Used::from);
-            let [arcproxy, emulator, client] = used;
+            let used = Used::from(&contender.process)?;
+            let emulator = Used::from(&emulator)?;
             contender.at_once(sent).await?;
+            if let Some(key) = cpu_key(contender.way) {
+                report.add_one(key, used.per(sent)?);
+            }
             if contender.way == Way::Proxied {
-                report.add_one("cpu_us_per_request", arcproxy?.per(sent)?);
-                report.add_one("emulator_cpu_us_per_request", emulator?.per(sent)?);
-            } else {
-                report.add_one("client_cpu_us_per_request", client?.per(sent)?);
+                report.add_one("emulator_cpu_us_per_request", emulator.per(sent)?);
             }
         }
         contenders.rotate_left(1);
     }
     tell(&contenders, report);
     drop(contenders);
-    proxy.stop().await
+    ways.close().await
+}
+
+/// What the CPU time of a way's process is called.
+fn cpu_key(way: Way) -> Option<&'static str> {
+    match way {
+        Way::Direct => Some("client_cpu_us_per_request"),
+        Way::Proxied => Some("cpu_us_per_request"),
+        Way::Floor3 => Some("floor3_cpu_us_per_request"),
+        Way::Kubectl | Way::Floor1 => None,
+    }
 }
 
 fn tell(contenders: &[Contender], report: &mut Report) {
     let of = |way| contenders.iter().find(|contender| contender.way == way);
-    let (Some(direct), Some(proxied)) = (of(Way::Direct), of(Way::Proxied)) else {
-        return;
-    };
-    report.add("warm_p50_ratio", ratios(&proxied.p50, &direct.p50));
-    report.add("warm_p99_ratio", ratios(&proxied.p99, &direct.p99));
-    report.add(
-        "rps32_ratio",
-        ratios(&proxied.per_second, &direct.per_second),
-    );
-    for (key, samples) in [
-        ("direct_p50_us", &direct.p50),
-        ("proxied_p50_us", &proxied.p50),
-        ("direct_p99_us", &direct.p99),
-        ("proxied_p99_us", &proxied.p99),
-        ("direct_rps32", &direct.per_second),
-        ("proxied_rps32", &proxied.per_second),
-    ] {
-        report.add(key, samples.iter().copied());
+    for (key, way, figures) in RATIOS {
+        if let (Some(contender), Some(direct)) = (of(way), of(Way::Direct)) {
+            report.add(key, ratios(figures(contender), figures(direct)));
+        }
     }
-    if let Some(kubectl) = of(Way::Kubectl) {
-        report.add("kubectl_proxy_p50_ratio", ratios(&kubectl.p50, &direct.p50));
-        report.add("kubectl_proxy_p50_us", kubectl.p50.iter().copied());
+    for (key, way, figures) in ABSOLUTE {
+        if let Some(contender) = of(way) {
+            report.add(key, figures(contender).iter().copied());
+        }
+    }
+    for (name, way) in CURVES {
+        if let Some(contender) = of(way) {
+            report.add_curve(Curve::of(name, &contender.latencies));
+        }
     }
 }
 
@@ -124,12 +147,14 @@ pub(crate) fn ratios(ours: &[f64], direct: &[f64]) -> Vec<f64> {
 }
 
 impl Contender {
-    fn new(way: Way, client: Client) -> Self {
+    fn new(open: Open) -> Self {
         Self {
-            way,
-            client,
+            way: open.way,
+            client: open.client,
+            process: open.process,
             p50: Vec::new(),
             p99: Vec::new(),
+            latencies: Vec::new(),
             per_second: Vec::new(),
         }
     }
@@ -137,6 +162,7 @@ impl Contender {
     fn forget(&mut self) {
         self.p50.clear();
         self.p99.clear();
+        self.latencies.clear();
     }
 
     async fn one_by_one(&mut self, requests: usize) -> Result<()> {
@@ -147,6 +173,7 @@ impl Contender {
         }
         self.p50.extend(quantile(&samples, 50, 100));
         self.p99.extend(quantile(&samples, 99, 100));
+        self.latencies.append(&mut samples);
         Ok(())
     }
 
