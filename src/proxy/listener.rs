@@ -134,7 +134,9 @@ async fn connection<U: Upstream>(
     let io = TokioIo::new(stream);
     let service = service_fn(move |request| {
         let gate = gate.clone();
-        async move { Ok::<_, Infallible>(gate.answer(request).await) }
+        // In a box, since a stream would keep the room of this future for as long as it lives:
+        // five KiB for each of a thousand watches.
+        Box::pin(async move { Ok::<_, Infallible>(gate.answer(request).await) })
     });
     if is_h2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());

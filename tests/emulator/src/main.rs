@@ -34,7 +34,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<u8, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // One thread: the parts wait for each other more than they work, and to wake a second thread
+    // costs as much as what it would take over.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
