@@ -56,7 +56,7 @@ impl Effort {
         body_mib: 512,
         upload_mib: 256,
         memory_rounds: 3,
-        starts: 15,
+        starts: 25,
         distant_requests: 60,
         distant_openings: 15,
         long_fat_bodies: 5,

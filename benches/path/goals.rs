@@ -74,6 +74,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("upload_cpu_s_per_gib", "s", Goal::None),
     key("emulator_cpu_s_per_gib", "s", Goal::None),
     key("client_cpu_s_per_gib", "s", Goal::None),
+    key("key_ms", "ms", Goal::None),
     key("restart_ms", "ms", Goal::None),
     key("tunnels_for_1000_watches", "", Goal::None),
 ];

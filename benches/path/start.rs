@@ -1,6 +1,8 @@
 //! Starts: with nothing left of an earlier run and with what one left, near and far.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use arcproxy::azure::pop::PopKey;
 
 use crate::Result;
 use crate::effort::ROUND_TRIP;
@@ -25,10 +27,21 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
         report.add_one("start_ms", milliseconds(near.first));
         report.add_one("restart_ms", milliseconds(near.again));
         report.add_one("startup_cpu_ms", milliseconds(near.first_cpu));
+        // Primes are found by luck: a few more keys than starts.
+        for _ in 0..3 {
+            report.add_one("key_ms", milliseconds(key()?));
+        }
         report.add_one("start_rtts", round_trips(far.first, near.first));
         report.add_one("restart_rtts", round_trips(far.again, near.again));
     }
     world.lay_nothing().await
+}
+
+/// What the key alone takes to which the cluster's tokens are bound.
+fn key() -> Result<Duration> {
+    let started = Instant::now();
+    PopKey::generate()?;
+    Ok(started.elapsed())
 }
 
 async fn starts(world: &World) -> Result<Starts> {
