@@ -34,7 +34,7 @@ const RATIOS: Ranges = Ranges {
             ],
         },
         Section {
-            head: "The time of a peer, which is to be more than ours",
+            head: "A peer's time: above ours",
             rows: &[line("kubectl_proxy_p50_ratio", "kubectl proxy, median")],
         },
         Section {
