@@ -10,8 +10,9 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::Result;
+use crate::far::Far;
 use crate::forwarder::Role;
-use crate::kubeconfig::Endpoint;
+use crate::kubeconfig::{Endpoint, bearer};
 use crate::process::Process;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -23,7 +24,7 @@ pub(crate) struct Floors {
     pub(crate) one: Endpoint,
     /// Its process.
     pub(crate) alone: Forwarder,
-    /// Through three, with TLS where the path through arcproxy has it.
+    /// Through arcproxy's place and those behind it, with TLS where the emulated path has it.
     pub(crate) three: Endpoint,
     /// The process in arcproxy's place.
     pub(crate) near: Forwarder,
@@ -41,11 +42,11 @@ impl Floors {
     /// Starts them before `server`.
     pub(crate) async fn start(server: &Endpoint) -> Result<Self> {
         let (alone, one) = Forwarder::start(&Role::Alone(server.peer.clone())).await?;
-        let (far, chain) = Forwarder::start(&Role::Far(server.peer.clone())).await?;
-        let (near, three) = Forwarder::start(&Role::Near(chain)).await?;
+        let (far, ready) = Forwarder::start::<Far>(&Role::Far).await?;
+        let (near, three) = Forwarder::start(&Role::Near(ready.chain)).await?;
         Ok(Self {
-            one: server.by_way_of(one),
-            three: server.by_way_of(three),
+            one: Endpoint::new(one, server.authorization.clone()),
+            three: Endpoint::new(three, bearer(&ready.token)?),
             alone,
             near,
             _far: far,

@@ -18,12 +18,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::Result;
+use crate::far::{self, Chain};
 use crate::peer::Peer;
 
 /// What each direction holds, and what is read from a socket at once: rustls by itself reads a
 /// record in four pieces.
 const BUFFER: usize = 64 << 10;
-/// What is spoken inside. Nobody here reads it.
+/// What is spoken inside. No forwarder reads it.
 const ALPN: &str = "h2";
 
 /// What a process is to be.
@@ -31,17 +32,10 @@ const ALPN: &str = "h2";
 pub(crate) enum Role {
     /// One forwarder before this server.
     Alone(Peer),
-    /// arcproxy's place: what it takes goes in TLS to the last hop, inside TLS to the relay.
+    /// arcproxy's place: what it takes goes on in TLS inside TLS.
     Near(Chain),
-    /// The relay's place, and behind it kube-aad-proxy's before this server.
-    Far(Peer),
-}
-
-/// The two far places.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Chain {
-    pub(crate) relay: Peer,
-    pub(crate) last: Peer,
+    /// The places behind it.
+    Far,
 }
 
 /// Does as standard input says until it ends.
@@ -52,86 +46,106 @@ pub(crate) fn run() -> Result<()> {
     let ready = match serde_json::from_str(&role)? {
         Role::Alone(server) => serde_json::to_string(&start(Onward::Tls(server))?)?,
         Role::Near(chain) => serde_json::to_string(&start(Onward::TlsInTls(chain))?)?,
-        Role::Far(server) => {
-            let last = start(Onward::Tls(server))?;
-            let relay = start(Onward::Plain(last.clone()))?;
-            serde_json::to_string(&Chain { relay, last })?
-        }
+        Role::Far => serde_json::to_string(&far::start()?)?,
     };
     writeln!(io::stdout().lock(), "{ready}")?;
     stdin.read_to_end(&mut Vec::new())?;
     Ok(())
 }
 
-/// How a hop reaches the next.
+/// How a forwarder reaches what is behind it.
 enum Onward {
-    Plain(Peer),
     Tls(Peer),
     TlsInTls(Chain),
 }
 
-/// Starts a hop on a thread of its own, which ends with the process.
+/// Starts a forwarder on a thread, which ends with the process.
 fn start(onward: Onward) -> Result<Peer> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (config, authority) = certificate()?;
-    let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    thread::spawn(move || runtime.block_on(accept(listener, config.into(), Arc::new(onward))));
-    Ok(Peer { address, authority })
-}
-
-async fn accept(
-    listener: StdListener,
-    acceptor: TlsAcceptor,
-    onward: Arc<Onward>,
-) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    loop {
-        let (tcp, _) = listener.accept().await?;
-        let (acceptor, onward) = (acceptor.clone(), Arc::clone(&onward));
-        tokio::spawn(async move {
-            // The client notices that its connection has ended.
-            if let Err(error) = forward(tcp, &acceptor, &onward).await {
-                let _ = writeln!(io::stderr().lock(), "forwarder: {error}");
-            }
-        });
-    }
+    let place = Place::take()?;
+    let peer = place.peer.clone();
+    let onward = Arc::new(onward);
+    thread::spawn(move || {
+        runtime.block_on(place.serve(move |tcp, acceptor| {
+            let onward = Arc::clone(&onward);
+            async move { forward(tcp, &acceptor, &onward).await }
+        }))
+    });
+    Ok(peer)
 }
 
 async fn forward(tcp: TcpStream, acceptor: &TlsAcceptor, onward: &Onward) -> Result<()> {
-    tcp.set_nodelay(true)?;
     let client = acceptor.accept(buffered(tcp)).await?;
     match onward {
-        Onward::Plain(next) => copy(client, next.dial().await?).await,
-        Onward::Tls(next) => {
-            let next = next.secure(buffered(next.dial().await?), ALPN).await?;
-            copy(client, next).await
+        Onward::Tls(server) => {
+            let server = server.secure(buffered(server.dial().await?), ALPN).await?;
+            copy(client, server).await;
         }
-        Onward::TlsInTls(Chain { relay, last }) => {
-            let outer = relay.secure(buffered(relay.dial().await?), ALPN).await?;
-            let inner = last.secure(outer, ALPN).await?;
-            copy(client, inner).await
+        Onward::TlsInTls(Chain { outer, inner }) => {
+            let far = outer.secure(buffered(outer.dial().await?), ALPN).await?;
+            let far = inner.secure(far, ALPN).await?;
+            copy(client, far).await;
+        }
+    }
+    Ok(())
+}
+
+/// A socket that nobody listens on yet, and the certificate for it.
+pub(crate) struct Place {
+    pub(crate) peer: Peer,
+    pub(crate) config: Arc<ServerConfig>,
+    listener: StdListener,
+}
+
+impl Place {
+    /// Any that is free.
+    pub(crate) fn take() -> Result<Self> {
+        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let (config, authority) = certificate()?;
+        Ok(Self {
+            peer: Peer { address, authority },
+            config,
+            listener,
+        })
+    }
+
+    /// Gives every connection to `serve`.
+    pub(crate) async fn serve<S, F>(self, serve: S) -> io::Result<()>
+    where
+        S: Fn(TcpStream, TlsAcceptor) -> F,
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let acceptor = TlsAcceptor::from(self.config);
+        let listener = TcpListener::from_std(self.listener)?;
+        loop {
+            let (tcp, _) = listener.accept().await?;
+            tcp.set_nodelay(true)?;
+            let serving = serve(tcp, acceptor.clone());
+            tokio::spawn(async move {
+                if let Err(error) = serving.await {
+                    let _ = writeln!(io::stderr().lock(), "forwarder: {error}");
+                }
+            });
         }
     }
 }
 
-fn buffered(tcp: TcpStream) -> BufReader<TcpStream> {
+/// What rustls reads from.
+pub(crate) fn buffered(tcp: TcpStream) -> BufReader<TcpStream> {
     BufReader::with_capacity(BUFFER, tcp)
 }
 
-async fn copy<A, B>(mut one: A, mut other: B) -> Result<()>
+async fn copy<A, B>(mut one: A, mut other: B)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    match copy_bidirectional_with_sizes(&mut one, &mut other, BUFFER, BUFFER).await {
-        // The client of a measurement goes without a word.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-        copied => Ok(copied.map(drop)?),
-    }
+    // A measurement ends without a word; one that is under way notices by itself.
+    let _ = copy_bidirectional_with_sizes(&mut one, &mut other, BUFFER, BUFFER).await;
 }
 
 /// TLS with a fresh certificate, and that certificate.

@@ -60,20 +60,26 @@ impl Endpoint {
             .ok_or("the server has no address")?;
         let authority = BASE64_STANDARD.decode(&cluster.cluster.certificate_authority_data)?;
         let authority = String::from_utf8(authority)?;
-        let mut authorization = HeaderValue::try_from(format!("Bearer {}", user.user.token))?;
-        authorization.set_sensitive(true);
         Ok(Self {
             peer: Peer { address, authority },
             prefix: server.path().trim_end_matches('/').to_owned(),
-            authorization,
+            authorization: bearer(&user.user.token)?,
         })
     }
 
-    /// The same server, reached through `peer`.
-    pub(crate) fn by_way_of(&self, peer: Peer) -> Self {
+    /// A server that is reached at `peer`.
+    pub(crate) fn new(peer: Peer, authorization: HeaderValue) -> Self {
         Self {
             peer,
-            ..self.clone()
+            prefix: String::new(),
+            authorization,
         }
     }
+}
+
+/// What shows `token` to a server.
+pub(crate) fn bearer(token: &str) -> Result<HeaderValue> {
+    let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))?;
+    authorization.set_sensitive(true);
+    Ok(authorization)
 }

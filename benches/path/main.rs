@@ -13,6 +13,7 @@ mod distance;
 mod effort;
 mod emulator;
 mod exec;
+mod far;
 mod floors;
 mod forwarder;
 mod goals;

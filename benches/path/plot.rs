@@ -15,7 +15,7 @@ use ranges::{Line, Ranges, Section};
 
 const RATIOS: Ranges = Ranges {
     title: "Through arcproxy, compared with direct TLS HTTP/2",
-    subtitle: "proxied divided by direct, logarithmic; the floor is three programs that only copy bytes between TLS connections",
+    subtitle: "proxied divided by direct, logarithmic; the floor is what the TLS of the path costs alone",
     scale: Scale::Logarithmic,
     sections: &[
         Section {
@@ -34,7 +34,7 @@ const RATIOS: Ranges = Ranges {
             ],
         },
         Section {
-            head: "The time of a peer, which is to be more than ours",
+            head: "A peer's time: above ours",
             rows: &[line("kubectl_proxy_p50_ratio", "kubectl proxy, median")],
         },
         Section {

@@ -16,7 +16,7 @@ pub(crate) enum Way {
     Kubectl,
     /// One forwarder of bytes.
     Floor1,
-    /// Three of them, with TLS where the path through arcproxy has it.
+    /// A forwarder in arcproxy's place, with TLS where the emulated path has it.
     Floor3,
 }
 
