@@ -1,6 +1,8 @@
 //! No stream stops another: watches that nobody reads, a download that stalls, and small requests
 //! that go on beside them on the same cluster.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use futures_util::AsyncReadExt as _;
 use futures_util::io::AsyncBufReadExt as _;
 use http::Request;
@@ -85,4 +87,54 @@ async fn unread_watches_and_a_stalled_download_stop_nothing() {
         .await
         .expect("it goes on")
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_tunnel_that_dies_takes_its_own_body_and_nothing_else() {
+    const CUT: u64 = 16 << 20;
+    const ALL: u64 = 4 * CUT;
+    let world = World::new().await;
+    let _proxy = world.proxy(&[]).await;
+    let client = client(&world).await;
+    let download = |length: u64| get(&format!("/arc-emulator/bytes/{length}"));
+    let mut body = client.request_stream(download(ALL)).await.unwrap();
+    // It is bulk now: what comes after it goes another way.
+    let mut start = vec![0; 2 << 20];
+    timeout(DEADLINE, body.read_exact(&mut start))
+        .await
+        .expect("a start")
+        .unwrap();
+    client.request_text(get("/version")).await.unwrap();
+    let tunnels = world.emulator.relay().seen().tunnels_total;
+    let faults = world.emulator.faults();
+    faults.update(|faults| faults.cut_after_bytes = Some(CUT));
+
+    let (ended, beside) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let reading = async {
+        let mut rest = Vec::new();
+        let outcome = body.read_to_end(&mut rest).await;
+        ended.store(true, Ordering::Relaxed);
+        (outcome.map_err(drop), rest.len())
+    };
+    let asking = async {
+        while !ended.load(Ordering::Relaxed) || beside.load(Ordering::Relaxed) < 20 {
+            client.request_text(get("/version")).await.unwrap();
+            beside.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let both = async { tokio::join!(reading, asking) };
+    let ((outcome, length), ()) = timeout(DEADLINE, both).await.expect("in time");
+    // An error and no end, since not all of it came.
+    assert_eq!(outcome, Err(()));
+    assert!((length as u64) < ALL, "{length}");
+
+    faults.update(|faults| faults.cut_after_bytes = None);
+    let mut again = client.request_stream(download(CUT)).await.unwrap();
+    let mut whole = Vec::new();
+    timeout(DEADLINE, again.read_to_end(&mut whole))
+        .await
+        .expect("in time")
+        .unwrap();
+    assert_eq!(whole.len() as u64, CUT);
+    assert!(world.emulator.relay().seen().tunnels_total > tunnels);
 }

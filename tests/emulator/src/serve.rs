@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -249,7 +250,9 @@ where
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        connection.alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        let (_, session) = tls.get_ref();
+        connection.alpn = session.alpn_protocol().map(<[u8]>::to_vec);
+        connection.resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         self.serve_http(tls, connection).await
     }
 

@@ -10,6 +10,8 @@ use serde::Serialize;
 pub struct RelaySeen {
     /// Dials by senders, refused ones included.
     pub dials: u64,
+    /// Dials whose TLS handshake resumed an earlier session.
+    pub resumed: u64,
     /// Dials that were refused.
     pub refused: u64,
     /// Tunnels open now.
@@ -32,6 +34,7 @@ pub struct RelaySeen {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     dials: AtomicU64,
+    resumed: AtomicU64,
     refused: AtomicU64,
     open_tunnels: Arc<AtomicU64>,
     tunnels_total: AtomicU64,
@@ -42,8 +45,10 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn dial(&self) {
+    pub(super) fn dial(&self, resumed: bool) {
         self.dials.fetch_add(1, Ordering::Relaxed);
+        self.resumed
+            .fetch_add(u64::from(resumed), Ordering::Relaxed);
     }
 
     pub(super) fn refused(&self) {
@@ -74,6 +79,7 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         RelaySeen {
             dials: read(&self.dials),
+            resumed: read(&self.resumed),
             refused: read(&self.refused),
             open_tunnels: read(&self.open_tunnels),
             tunnels_total: read(&self.tunnels_total),

@@ -33,7 +33,7 @@ pub use counters::RelaySeen;
 use crate::door::Door;
 use crate::faults::Faults;
 use crate::http::Body;
-use crate::serve::Service;
+use crate::serve::{Connection, Service};
 use crate::shape::Shaper;
 use crate::tls;
 use address::{Action, Address};
@@ -226,7 +226,9 @@ impl Shared {
         );
         let answer = match address.action {
             Action::Connect => {
-                self.counters.dial();
+                let connection = request.extensions().get::<Connection>();
+                let resumed = connection.is_some_and(|connection| connection.resumed);
+                self.counters.dial(resumed);
                 let answer = sender::connect(&self, request, &address, &tracking).await;
                 if answer.is_err() {
                     self.counters.refused();

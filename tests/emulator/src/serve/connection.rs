@@ -19,6 +19,8 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The protocol that both sides agreed on in the TLS handshake.
     pub alpn: Option<Vec<u8>>,
+    /// Whether the TLS handshake resumed an earlier session.
+    pub resumed: bool,
     reset: Arc<AtomicBool>,
 }
 
@@ -28,6 +30,7 @@ impl Connection {
             peer,
             local,
             alpn: None,
+            resumed: false,
             reset: Arc::default(),
         }
     }
