@@ -104,6 +104,15 @@ pub struct Cli {
     #[arg(long, env = "ARCPROXY_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 
+    /// Web proxy to go out through, http:// or https://; wins over `HTTPS_PROXY`, not over `NO_PROXY`
+    #[arg(
+        long,
+        env = "ARCPROXY_PROXY",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub proxy: Option<Secret>,
+
     /// Log everything but secrets to stderr
     #[arg(long, env = "ARCPROXY_DEBUG", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
     pub debug: bool,

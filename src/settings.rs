@@ -14,6 +14,7 @@ use crate::azure::login::SignInSettings;
 use crate::azure::profile::Profile;
 use crate::cli::{Cli, Format};
 use crate::error::{Code, Error};
+use crate::net::WebProxies;
 use crate::secret::Secret;
 use crate::session::TokenSource;
 
@@ -33,6 +34,8 @@ pub struct Settings {
     pub cloud: Cloud,
     /// More certificate authorities to trust.
     pub ca_files: Vec<PathBuf>,
+    /// What is reached through which web proxy.
+    pub proxies: WebProxies,
     /// The local port; 0 is any free one.
     pub port: u16,
     /// The context's name, where it is not the cluster's.
@@ -164,6 +167,8 @@ impl Settings {
         }
         let cloud = cloud(&cli.cloud)?;
         let ca_files = cli.ca_file.iter().chain(&cloud.ca_file).cloned().collect();
+        let proxies = WebProxies::read(cli.proxy.as_ref(), |name| environment.text(name))
+            .map_err(|bad| Error::new(Code::Usage, bad.to_string()).hinted(bad.hint))?;
         let mode = mode(cli.token, cli.token_file);
         let sign_in = SignInSettings {
             auth: cli.auth,
@@ -185,6 +190,7 @@ impl Settings {
             sign_in,
             cloud,
             ca_files,
+            proxies,
             port: cli.port.unwrap_or(default_port),
             context: cli.kube_context,
             target: target(cli.command, cli.file, environment)?,
@@ -472,7 +478,7 @@ mod tests {
             let variables = variables
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), OsString::from(value)));
-            let environment = Environment(variables.collect());
+            let environment = Environment(Arc::new(variables.collect()));
             assert_eq!(state_folder(&environment), folder, "{:?}", environment.0);
         }
     }

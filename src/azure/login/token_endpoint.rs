@@ -278,7 +278,7 @@ pub(super) fn endpoint(cloud: &Cloud, tenant: &str, path: &[&str]) -> Result<Url
 /// There was no answer.
 pub(super) fn unreachable(host: &str, error: &HttpsError, tried: Tried) -> Error {
     Error::new(
-        Code::SignInUnreachable,
+        error.code().unwrap_or(Code::SignInUnreachable),
         format!("cannot reach {host} to sign in"),
     )
     .because(format!("{error}{tried}"))
