@@ -22,7 +22,7 @@ Examples:
   arcproxy -n edge-42 -g factories --token-file sa.token   as a Kubernetes service account
   arcproxy -n edge-42 -g factories -f -                    kubeconfig to stdout
 
-Exit codes: 0 ok, 1 unexpected, 2 usage, 3 sign-in, 4 Azure refused, 5 tunnel or port,
+Exit codes: 0 ok, 1 unexpected, 2 usage, 3 sign-in, 4 Azure refused, 5 tunnel, port or proxy,
 6 kubeconfig; a command after -- gives its own (128+n when signal n ended it).";
 
 /// Reach an Azure Arc-enabled Kubernetes cluster with kubectl through cluster connect.

@@ -7,6 +7,8 @@ mod https;
 mod issuer;
 mod retry;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod web_proxy;
 

@@ -24,20 +24,28 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 ///
 /// Cancel safe: dropping the future closes whatever was open.
 pub(super) async fn open(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+    let tcp = open_by(host, port, TcpStream::connect).await?;
+    // Small frames must not wait for the acknowledgement of earlier ones.
+    tcp.set_nodelay(true)
+        .map_err(|error| ConnectError::Tcp(format!("{host}:{port}"), error))?;
+    Ok(tcp)
+}
+
+async fn open_by<T, F: Future<Output = io::Result<T>>>(
+    host: &str,
+    port: u16,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Result<T, ConnectError> {
     let at = || format!("{host}:{port}");
     let opening = async {
         let addresses = resolve(host, port).await?;
-        race(interleave(addresses), TcpStream::connect)
+        race(interleave(addresses), connect)
             .await
             .map_err(|error| ConnectError::Tcp(at(), error))
     };
-    let tcp = timeout(DEADLINE, opening)
+    timeout(DEADLINE, opening)
         .await
-        .map_err(|_| ConnectError::Deadline(at(), "a TCP connection"))??;
-    // Small frames must not wait for the acknowledgement of earlier ones.
-    tcp.set_nodelay(true)
-        .map_err(|error| ConnectError::Tcp(at(), error))?;
-    Ok(tcp)
+        .map_err(|_| ConnectError::Deadline(at(), "a TCP connection"))?
 }
 
 async fn race<T, F: Future<Output = io::Result<T>>>(
@@ -195,6 +203,18 @@ mod tests {
         assert_eq!(error.to_string(), two.to_string());
         let nowhere = race(Vec::new(), |_| async { Ok(()) }).await;
         assert!(nowhere.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_that_stay_silent_have_a_deadline() {
+        let started = Instant::now();
+        let opened = open_by("localhost", 443, |_| pending::<io::Result<()>>()).await;
+        let error = opened.expect_err("silence");
+        assert_eq!(
+            error.to_string(),
+            "localhost:443 did not answer in time for a TCP connection"
+        );
+        assert_eq!(started.elapsed(), DEADLINE);
     }
 
     /// Sockets: `localhost` is two addresses, and here one of them alone listens.
