@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
+use crate::azure::login::Auth;
 use crate::secret::Secret;
 
 const EXAMPLES: &str = "\
@@ -21,7 +22,7 @@ Examples:
   arcproxy -n edge-42 -g factories --token-file sa.token   as a Kubernetes service account
   arcproxy -n edge-42 -g factories -f -                    kubeconfig to stdout
 
-Exit codes: 0 ok, 1 unexpected, 2 usage, 3 sign-in, 4 Azure refused, 5 tunnel or port,
+Exit codes: 0 ok, 1 unexpected, 2 usage, 3 sign-in, 4 Azure refused, 5 tunnel, port or proxy,
 6 kubeconfig; a command after -- gives its own (128+n when signal n ended it).";
 
 /// Reach an Azure Arc-enabled Kubernetes cluster with kubectl through cluster connect.
@@ -90,9 +91,27 @@ pub struct Cli {
     )]
     pub cloud: OsString,
 
+    /// How to sign in to Azure
+    #[arg(
+        long,
+        env = "ARCPROXY_AUTH",
+        value_name = "METHOD",
+        default_value = "auto"
+    )]
+    pub auth: Auth,
+
     /// More certificate authorities to trust, PEM
     #[arg(long, env = "ARCPROXY_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+
+    /// Web proxy to go out through, http:// or https://; wins over `HTTPS_PROXY`, not over `NO_PROXY`
+    #[arg(
+        long,
+        env = "ARCPROXY_PROXY",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub proxy: Option<Secret>,
 
     /// Log everything but secrets to stderr
     #[arg(long, env = "ARCPROXY_DEBUG", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]

@@ -61,6 +61,12 @@ pub enum Code {
     KubeconfigWrite,
     /// Another program holds the kubeconfig's lock.
     KubeconfigLocked,
+    /// The web proxy on the way out cannot be reached or does not answer as one.
+    WebProxyUnreachable,
+    /// The web proxy on the way out refuses a connection or cannot make it.
+    WebProxyRefused,
+    /// The web proxy on the way out wants credentials, or others.
+    WebProxyCredentials,
     /// The command to run cannot be started.
     Command,
     /// Something that should not happen.
@@ -69,7 +75,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of `docs/errors.md`.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::Usage,
         Self::SubscriptionMissing,
         Self::CloudFile,
@@ -96,6 +102,9 @@ impl Code {
         Self::KubeconfigInvalid,
         Self::KubeconfigWrite,
         Self::KubeconfigLocked,
+        Self::WebProxyUnreachable,
+        Self::WebProxyRefused,
+        Self::WebProxyCredentials,
         Self::Command,
         Self::Unexpected,
     ];
@@ -129,6 +138,9 @@ impl Code {
             Self::KubeconfigInvalid => "kubeconfig-invalid",
             Self::KubeconfigWrite => "kubeconfig-write",
             Self::KubeconfigLocked => "kubeconfig-locked",
+            Self::WebProxyUnreachable => "web-proxy-unreachable",
+            Self::WebProxyRefused => "web-proxy-refused",
+            Self::WebProxyCredentials => "web-proxy-credentials",
             Self::Command => "command",
             Self::Unexpected => "unexpected",
         }
@@ -155,14 +167,17 @@ impl Code {
             | Self::RelayRefused
             | Self::ProxyCertificate
             | Self::Tunnel
-            | Self::Port => 5,
+            | Self::Port
+            | Self::WebProxyUnreachable
+            | Self::WebProxyRefused
+            | Self::WebProxyCredentials => 5,
             Self::KubeconfigInvalid | Self::KubeconfigWrite | Self::KubeconfigLocked => 6,
             Self::Command => 127,
         }
     }
 
     /// What to do when nothing more exact is known.
-    fn hint(self) -> &'static str {
+    pub(crate) fn hint(self) -> &'static str {
         match self {
             Self::Usage => "run `arcproxy --help` for the flags and their environment variables",
             Self::SubscriptionMissing => {
@@ -223,6 +238,15 @@ impl Code {
             }
             Self::KubeconfigLocked => {
                 "if no kubectl is running, remove the lock file and try again"
+            }
+            Self::WebProxyUnreachable => {
+                "check the proxy's address in --proxy or HTTPS_PROXY; NO_PROXY names what is reached without it"
+            }
+            Self::WebProxyRefused => {
+                "ask those who run the proxy to allow this host (docs/networks.md lists them all), or name it in NO_PROXY if it can be reached without"
+            }
+            Self::WebProxyCredentials => {
+                "put the user and password into the proxy's address: http://USER:PASSWORD@HOST:PORT, special characters percent-encoded (%40 for @)"
             }
             Self::Command => "check that the command after `--` exists and may be run",
             Self::Unexpected => "run again with --debug and report what it prints",

@@ -176,7 +176,8 @@ impl Arm {
             })?;
         let (answer, tried) = self.https.send_patiently(&request).await;
         let answer = answer.map_err(|error| {
-            Error::new(Code::ArmUnreachable, "cannot reach Azure Resource Manager")
+            let code = error.code().unwrap_or(Code::ArmUnreachable);
+            Error::new(code, "cannot reach Azure Resource Manager")
                 .because(format!("{error}{tried}"))
                 .maybe_hinted(error.hint())
         })?;

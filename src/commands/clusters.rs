@@ -46,7 +46,7 @@ impl Azure {
         let clock = Clock::system();
         let trust = Trust::system(settings.ca_files.iter().map(std::path::PathBuf::as_path))
             .map_err(|error| tls(&error))?;
-        let net = Net::new(trust);
+        let net = Net::through(settings.proxies.clone(), trust);
         let https = Https::new(net.clone(), clock.clone()).map_err(|error| tls(&error))?;
         let sign_in = login::choose(&settings.sign_in, &settings.cloud, &https, &clock)?;
         let folder = settings.state_folder.clone();

@@ -1,42 +1,46 @@
-//! Opening a connection: name, TCP, TLS, each with a deadline and an error of its own.
-//!
-//! `localhost` and every name below it are loopback (RFC 6761), whatever the resolver says.
-//! Addresses of both families race as RFC 8305 has it: the next attempt starts a quarter of a
-//! second after the last one, and the first to succeed is taken.
+//! Opening a connection: TCP, a web proxy where one is on the way, TLS; each with a deadline and
+//! an error of its own.
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
+use super::issuer::Untrusted;
+use super::tcp;
+use super::web_proxy::{self, Failure, WebProxies, WebProxy, WebProxyError};
 use super::{TlsError, Trust};
+use crate::error::Code;
 
-/// How long resolving and TCP may take together.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the TLS handshake may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// How long an attempt has before the next address is tried beside it.
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// The way out of this machine.
 #[derive(Debug, Clone)]
 pub struct Net {
     trust: Trust,
+    proxies: WebProxies,
 }
 
 /// TLS settings for one kind of connection; sessions are resumed between its connections.
 #[derive(Debug, Clone)]
 pub struct Tls(Arc<ClientConfig>);
+
+/// A TLS connection with a host: on TCP, or within TLS with a web proxy.
+pub type Connection = TlsStream<Way>;
+
+/// What TLS with the host runs on.
+type Way = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Why a connection could not be opened. Each names the host.
 #[derive(Debug)]
@@ -47,14 +51,23 @@ pub enum ConnectError {
     Tcp(String, io::Error),
     /// The host did not answer in time; what was being waited for.
     Deadline(String, &'static str),
-    /// The TLS handshake failed.
+    /// The host's certificate does not verify.
+    Certificate(String, Untrusted),
+    /// The TLS handshake failed otherwise.
     Tls(String, io::Error),
+    /// The web proxy on the way did not open it.
+    WebProxy(WebProxyError),
 }
 
 impl Net {
-    /// A way out that trusts `trust`.
+    /// A way out that trusts `trust` and knows of no web proxy.
     pub fn new(trust: Trust) -> Self {
-        Self { trust }
+        Self::through(WebProxies::default(), trust)
+    }
+
+    /// A way out through `proxies` that trusts `trust`, with TLS to a proxy too.
+    pub fn through(proxies: WebProxies, trust: Trust) -> Self {
+        Self { trust, proxies }
     }
 
     /// TLS settings that offer `alpn`.
@@ -65,7 +78,8 @@ impl Net {
         self.trust.client(alpn).map(|config| Tls(Arc::new(config)))
     }
 
-    /// Connects to `host` and checks its certificate against that name.
+    /// Connects to `host`, through a web proxy where one is on the way, and checks the host's
+    /// certificate against that name.
     ///
     /// Cancel safe: dropping the future closes whatever was open.
     ///
@@ -76,86 +90,68 @@ impl Net {
         tls: &Tls,
         host: &str,
         port: u16,
-    ) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let at = || format!("{host}:{port}");
-        let tcp = timeout(CONNECT_DEADLINE, open(host, port))
+    ) -> Result<Connection, ConnectError> {
+        let Some(proxy) = self.proxies.to(host, port) else {
+            let tcp = tcp::open(host, port).await?;
+            return handshake(tls, host, Either::Left(tcp), || format!("{host}:{port}")).await;
+        };
+        let target = target(host, port);
+        tracing::debug!(%proxy, target, "connecting through a web proxy");
+        let failed = |failure| ConnectError::WebProxy(WebProxyError::new(proxy, &target, failure));
+        let way = self
+            .reach(proxy)
             .await
-            .map_err(|_| ConnectError::Deadline(at(), "a TCP connection"))??;
-        // Small frames must not wait for the acknowledgement of earlier ones.
-        tcp.set_nodelay(true)
-            .map_err(|error| ConnectError::Tcp(at(), error))?;
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(bare.to_owned())
-            .map_err(|error| ConnectError::Tls(at(), io::Error::other(error)))?;
-        timeout(
-            HANDSHAKE_DEADLINE,
-            TlsConnector::from(tls.0.clone()).connect(name, tcp),
-        )
+            .map_err(|error| failed(Failure::Unreachable(Box::new(error))))?;
+        let way = web_proxy::ask(way, proxy, &target).await.map_err(failed)?;
+        handshake(tls, host, way, || {
+            format!("{target} through web proxy {proxy}")
+        })
         .await
-        .map_err(|_| ConnectError::Deadline(at(), "the TLS handshake"))?
-        .map_err(|error| ConnectError::Tls(at(), error))
+    }
+
+    /// A connection to `proxy` itself.
+    async fn reach(&self, proxy: &WebProxy) -> Result<Way, ConnectError> {
+        let tcp = tcp::open(&proxy.host, proxy.port).await?;
+        if !proxy.is_tls {
+            return Ok(Either::Left(tcp));
+        }
+        let at = || format!("{}:{}", proxy.host, proxy.port);
+        let tls = self
+            .tls(&["http/1.1"])
+            .map_err(|error| ConnectError::Tls(at(), io::Error::other(error)))?;
+        let secured = handshake(&tls, &proxy.host, tcp, at).await?;
+        Ok(Either::Right(Box::new(secured)))
     }
 }
 
-async fn open(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-    let addresses = resolve(host, port).await?;
-    let mut attempts = FuturesUnordered::new();
-    let mut waiting = interleave(addresses).into_iter();
-    let mut last = None;
-    loop {
-        if let Some(address) = waiting.next() {
-            attempts.push(TcpStream::connect(address));
-        } else if attempts.is_empty() {
-            let error = last.unwrap_or_else(|| io::Error::other("it has no address"));
-            return Err(ConnectError::Tcp(format!("{host}:{port}"), error));
-        }
-        let more = waiting.len() > 0;
-        tokio::select! {
-            Some(attempt) = attempts.next() => match attempt {
-                Ok(tcp) => return Ok(tcp),
-                Err(error) => last = Some(error),
-            },
-            () = sleep(ATTEMPT_DELAY), if more => {}
-        }
-    }
-}
-
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+/// TLS with `host` on `way`; `at` is how errors name it.
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    tls: &Tls,
+    host: &str,
+    way: S,
+    at: impl Fn() -> String,
+) -> Result<TlsStream<S>, ConnectError> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    if is_localhost(bare) {
-        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        return Ok(loopback
-            .map(|address| SocketAddr::new(address, port))
-            .into());
-    }
-    match tokio::net::lookup_host((bare, port)).await {
-        Ok(found) => Ok(found.collect()),
-        Err(error) => Err(ConnectError::Resolve(host.to_owned(), error)),
-    }
+    let name = ServerName::try_from(bare.to_owned())
+        .map_err(|error| ConnectError::Tls(at(), io::Error::other(error)))?;
+    timeout(
+        HANDSHAKE_DEADLINE,
+        TlsConnector::from(tls.0.clone()).connect(name, way),
+    )
+    .await
+    .map_err(|_| ConnectError::Deadline(at(), "the TLS handshake"))?
+    .map_err(|error| match Untrusted::of(&error) {
+        Some(untrusted) => ConnectError::Certificate(at(), untrusted),
+        None => ConnectError::Tls(at(), error),
+    })
 }
 
-fn is_localhost(host: &str) -> bool {
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host == "localhost" || host.ends_with(".localhost")
-}
-
-/// Alternates between the families, in the resolver's order, beginning with its first.
-fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = addresses
-        .into_iter()
-        .partition(|address| address.is_ipv6() == first_is_v6);
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut ordered = Vec::new();
-    loop {
-        let pair = [first.next(), second.next()];
-        if pair == [None, None] {
-            return ordered;
-        }
-        ordered.extend(pair.into_iter().flatten());
+/// `host` and `port` as a request's target has them: an IPv6 address in brackets.
+fn target(host: &str, port: u16) -> String {
+    if host.parse::<Ipv6Addr>().is_ok() {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 
@@ -163,16 +159,24 @@ impl ConnectError {
     /// What to do, where the error tells it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Tls(_, error) if is_certificate(error) => Some(
-                "an intercepting proxy may stand in between: give its certificate authority with --ca-file",
-            ),
+            Self::Certificate(_, untrusted) => Some(untrusted.hint()),
             Self::Resolve(..) => Some("check the name and this machine's DNS"),
+            Self::WebProxy(error) => Some(error.hint().unwrap_or(error.code().hint())),
             Self::Tls(..) | Self::Tcp(..) | Self::Deadline(..) => None,
         }
     }
 
-    /// Whether the other side took the connection and then ended it.
-    pub(super) fn is_reset(&self) -> bool {
+    /// The kind of failure, where it is another one than that the host is out of reach.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::WebProxy(error) => Some(error.code()),
+            _ => None,
+        }
+    }
+
+    /// Whether the same may do better soon: the other side took the connection and then ended it,
+    /// or a web proxy says that it cannot just now.
+    pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Tcp(_, error) | Self::Tls(_, error) => matches!(
                 error.kind(),
@@ -181,8 +185,14 @@ impl ConnectError {
                     | io::ErrorKind::BrokenPipe
                     | io::ErrorKind::UnexpectedEof
             ),
-            Self::Resolve(..) | Self::Deadline(..) => false,
+            Self::WebProxy(error) => error.may_pass(),
+            Self::Resolve(..) | Self::Deadline(..) | Self::Certificate(..) => false,
         }
+    }
+
+    /// Whether the same will happen until somebody changes something.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::WebProxy(error) if error.is_final())
     }
 }
 
@@ -200,7 +210,10 @@ impl fmt::Display for ConnectError {
             Self::Resolve(host, _) => write!(f, "cannot resolve {host}"),
             Self::Tcp(at, _) => write!(f, "cannot connect to {at}"),
             Self::Deadline(at, what) => write!(f, "{at} did not answer in time for {what}"),
-            Self::Tls(at, _) => write!(f, "cannot establish TLS with {at}"),
+            Self::Certificate(at, _) | Self::Tls(at, _) => {
+                write!(f, "cannot establish TLS with {at}")
+            }
+            Self::WebProxy(error) => error.fmt(f),
         }
     }
 }
@@ -209,49 +222,9 @@ impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Resolve(_, error) | Self::Tcp(_, error) | Self::Tls(_, error) => Some(error),
+            Self::Certificate(_, untrusted) => Some(untrusted),
+            Self::WebProxy(error) => error.source(),
             Self::Deadline(..) => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn names_below_localhost_are_loopback() {
-        for host in ["localhost", "relay.localhost", "A.B.LOCALHOST."] {
-            let found = resolve(host, 443).await.expect("loopback");
-            assert!(
-                found.iter().all(|address| address.ip().is_loopback()),
-                "{host}"
-            );
-        }
-        assert!(!is_localhost("notlocalhost"));
-    }
-
-    #[test]
-    fn families_alternate_from_the_resolvers_first() {
-        let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        let (a6, b6) = (parse("[2001:db8::1]:1"), parse("[2001:db8::2]:1"));
-        let (a4, b4) = (parse("192.0.2.1:1"), parse("192.0.2.2:1"));
-        assert_eq!(interleave(vec![a6, b6, a4, b4]), [a6, a4, b6, b4]);
-        assert_eq!(interleave(vec![a4]), [a4]);
-    }
-
-    #[tokio::test]
-    async fn a_refused_connection_names_the_host() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
-        let error = open("relay.localhost", port)
-            .await
-            .expect_err("nobody listens");
-        assert!(
-            error
-                .to_string()
-                .contains(&format!("relay.localhost:{port}")),
-            "{error}"
-        );
     }
 }

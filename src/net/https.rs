@@ -17,17 +17,16 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::connect::{self, Connected};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 use url::Url;
 
 use super::ahead::{Ahead, Place};
 use super::retry::{self, Tried, Verdict};
-use super::{ConnectError, Net, Tls, TlsError};
+use super::{ConnectError, Connection, Net, Tls, TlsError};
 use crate::clock::Clock;
+use crate::error::Code;
 
 /// How long a whole exchange may take, connecting included.
 const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
@@ -64,8 +63,10 @@ pub enum HttpsError {
         text: String,
         /// What to do, where that is known.
         hint: Option<&'static str>,
-        /// Whether the other side took the connection and then ended it.
-        is_reset: bool,
+        /// The kind of failure, where it is another one than that the host is out of reach.
+        code: Option<Code>,
+        /// Whether the same may do better soon.
+        may_pass: bool,
     },
     /// The host did not answer in time.
     Deadline(String),
@@ -201,7 +202,8 @@ fn named(host: &str, error: &(dyn std::error::Error + 'static)) -> HttpsError {
             return HttpsError::Connect {
                 text,
                 hint: connect.hint(),
-                is_reset: connect.is_reset(),
+                code: connect.code(),
+                may_pass: connect.may_pass(),
             };
         }
         is_no_http |= cause
@@ -241,11 +243,19 @@ impl HttpsError {
         }
     }
 
+    /// The kind of failure, where it is another one than that the host is out of reach.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Connect { code, .. } => *code,
+            Self::Deadline(_) | Self::Broken(..) | Self::Unreadable(..) => None,
+        }
+    }
+
     /// Whether the same request may do better soon. A name that does not resolve or a host that
     /// is silent has had its time already.
     fn may_pass(&self) -> bool {
         match self {
-            Self::Connect { is_reset, .. } => *is_reset,
+            Self::Connect { may_pass, .. } => *may_pass,
             Self::Broken(..) => true,
             Self::Deadline(_) | Self::Unreadable(..) => false,
         }
@@ -306,9 +316,9 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-struct Stream(TokioIo<TlsStream<TcpStream>>);
+struct Stream(TokioIo<Connection>);
 
-impl Connection for Stream {
+impl connect::Connection for Stream {
     fn connected(&self) -> Connected {
         let (_, session) = self.0.inner().get_ref();
         if session.alpn_protocol() == Some(b"h2") {

@@ -1,17 +1,24 @@
-//! Going out: resolving, connecting, TLS roots, and the small HTTPS client that Entra and ARM
+//! Going out: resolving, connecting, web proxies, TLS roots, and the small HTTPS client that Entra and ARM
 //! share. Every connection that arcproxy opens to the outside is opened here.
 
 mod ahead;
 mod connect;
 mod https;
+mod issuer;
 mod retry;
+mod tcp;
+#[cfg(test)]
+mod tests;
 mod tls;
+mod web_proxy;
 
 pub(crate) use ahead::{Ahead, Place};
 pub(crate) use connect::is_certificate;
-pub use connect::{ConnectError, Net, Tls};
+pub use connect::{ConnectError, Connection, Net, Tls};
 pub use https::{Answer, Https, HttpsError};
+pub use issuer::Untrusted;
 pub use retry::Tried;
 pub(crate) use retry::may_pass;
 pub(crate) use tls::provider;
 pub use tls::{TlsError, Trust};
+pub use web_proxy::{BadProxy, WebProxies, WebProxyError};

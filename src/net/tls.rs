@@ -11,6 +11,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
+use super::issuer::Naming;
+
 /// The authorities that are trusted, and the client settings made from them.
 #[derive(Clone)]
 pub struct Trust {
@@ -50,7 +52,7 @@ impl Trust {
             Verifier::new_with_extra_roots(extra, provider.clone()).map_err(TlsError::Settings)?;
         Ok(Self {
             provider,
-            verifier: Arc::new(verifier),
+            verifier: Arc::new(Naming(Arc::new(verifier))),
         })
     }
 

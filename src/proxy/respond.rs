@@ -18,7 +18,8 @@ pub(super) fn failed<B>(error: &Error) -> Response<AnswerBody<B>> {
         | Code::ClusterOffline
         | Code::RelayUnreachable
         | Code::ArmUnreachable
-        | Code::SignInUnreachable => StatusCode::SERVICE_UNAVAILABLE,
+        | Code::SignInUnreachable
+        | Code::WebProxyUnreachable => StatusCode::SERVICE_UNAVAILABLE,
         Code::Usage
         | Code::SubscriptionMissing
         | Code::CloudFile
@@ -33,6 +34,8 @@ pub(super) fn failed<B>(error: &Error) -> Response<AnswerBody<B>> {
         | Code::ClusterRefused
         | Code::GroupOverage
         | Code::Port
+        | Code::WebProxyRefused
+        | Code::WebProxyCredentials
         | Code::KubeconfigInvalid
         | Code::KubeconfigWrite
         | Code::KubeconfigLocked

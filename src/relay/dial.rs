@@ -4,12 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::StatusCode;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use super::stream::RelayStream;
 use super::upgrade::{Answer, ask, meet};
-use crate::net::{Ahead, ConnectError, Net, Place, Tls, TlsError};
+use crate::net::{Ahead, ConnectError, Connection, Net, Place, Tls, TlsError};
 use crate::secret::Secret;
 
 /// Where to meet the listener, and the right to.
@@ -30,7 +28,7 @@ pub struct Rendezvous {
 pub struct Dialer {
     net: Net,
     tls: Tls,
-    ahead: Arc<Ahead<TlsStream<TcpStream>>>,
+    ahead: Arc<Ahead<Connection>>,
 }
 
 /// Why a dial failed.
@@ -94,7 +92,7 @@ impl Dialer {
     pub async fn dial(
         &self,
         rendezvous: &Rendezvous,
-    ) -> Result<RelayStream<TlsStream<TcpStream>>, DialError> {
+    ) -> Result<RelayStream<Connection>, DialError> {
         let Rendezvous { host, port, .. } = rendezvous;
         let answer = if let Some(answer) = self.ask_ahead(rendezvous).await {
             answer?

@@ -14,14 +14,13 @@ use hyper::client::conn::http1;
 use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::dial::{DialError, Rendezvous};
 use super::stream::RelayStream;
+use crate::net::Connection;
 
 /// The listener has 30 seconds to meet the sender; a little more lets the relay's own answer win.
 const RENDEZVOUS_DEADLINE: Duration = Duration::from_secs(35);
@@ -46,10 +45,7 @@ pub(super) struct Answer {
 }
 
 /// Sends the upgrade's request and waits for the answer.
-pub(super) async fn ask(
-    stream: TlsStream<TcpStream>,
-    rendezvous: &Rendezvous,
-) -> Result<Answer, DialError> {
+pub(super) async fn ask(stream: Connection, rendezvous: &Rendezvous) -> Result<Answer, DialError> {
     let host = &rendezvous.host;
     let broken = |why: &dyn fmt::Display| DialError::Broken(host.clone(), why.to_string());
     let key = generate_key();
@@ -73,7 +69,7 @@ pub(super) async fn ask(
 pub(super) async fn meet(
     Answer { response, key }: Answer,
     host: &str,
-) -> Result<RelayStream<TlsStream<TcpStream>>, DialError> {
+) -> Result<RelayStream<Connection>, DialError> {
     let broken = |why: &dyn fmt::Display| DialError::Broken(host.to_owned(), why.to_string());
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refusal(response, host).await);
@@ -89,7 +85,7 @@ pub(super) async fn meet(
         .await
         .map_err(|error| broken(&error))?;
     let parts = upgraded
-        .downcast::<TokioIo<TlsStream<TcpStream>>>()
+        .downcast::<TokioIo<Connection>>()
         .map_err(|_| broken(&"the upgrade gave another stream back"))?;
     Ok(RelayStream::new(parts.io.into_inner(), parts.read_buf).await)
 }

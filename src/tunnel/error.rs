@@ -32,7 +32,8 @@ impl TunnelError {
         match self {
             Self::Dial(error) => match &**error {
                 DialError::Refused { status, .. } => status.is_server_error(),
-                DialError::Connect(_) | DialError::Deadline(_) | DialError::Broken(..) => true,
+                DialError::Connect(connect) => !connect.is_final(),
+                DialError::Deadline(_) | DialError::Broken(..) => true,
             },
             Self::Bridge(_) | Self::Deadline(_) | Self::Http(_) => true,
             Self::Tls(_) => !self.is_certificate(),
@@ -83,9 +84,12 @@ impl TunnelError {
 
 fn explain_dial(error: &DialError, cluster: &str) -> Error {
     match error {
-        DialError::Connect(connect) => Error::new(Code::RelayUnreachable, "cannot reach the relay")
-            .caused_by(connect)
-            .maybe_hinted(connect.hint()),
+        DialError::Connect(connect) => {
+            let code = connect.code().unwrap_or(Code::RelayUnreachable);
+            Error::new(code, "cannot reach the relay")
+                .caused_by(connect)
+                .maybe_hinted(connect.hint())
+        }
         DialError::Refused { status, reason, .. }
             if *status == StatusCode::NOT_FOUND && reason.contains("Endpoint does not exist") =>
         {

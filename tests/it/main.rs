@@ -14,6 +14,7 @@ mod inputs;
 mod kube_client;
 mod kubeconfig;
 mod kubectl;
+mod networks;
 mod nonsense;
 mod output;
 mod passing;

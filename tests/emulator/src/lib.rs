@@ -5,6 +5,7 @@ pub mod aad_proxy;
 pub mod agent;
 pub mod apiserver;
 pub mod arm;
+mod certificates;
 mod control;
 pub mod door;
 pub mod emulator;

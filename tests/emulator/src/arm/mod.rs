@@ -21,13 +21,14 @@ use serde::Serialize;
 
 pub use self::fleet::{Cluster, Condition, DEMO_GROUP, FACTORIES_GROUP, RELAY, fleet};
 
+use crate::certificates;
 use crate::entra::Entra;
 use crate::faults::Faults;
 use crate::names::Names;
 use crate::relay::Relay;
 use crate::serve::Service;
 use crate::shape::Shaper;
-use crate::tls::{Authority, loopback_names};
+use crate::tls::Authority;
 
 /// What ARM's tokens are for by default, as its clients write it.
 pub const AUDIENCE: &str = "https://management.core.windows.net/";
@@ -112,10 +113,7 @@ impl Arm {
             seen: Mutex::default(),
             url: OnceLock::new(),
         });
-        let hosts = loopback_names();
-        let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
-        let tls = authority
-            .server_config(&hosts, &["h2", "http/1.1"])
+        let tls = certificates::server_config(authority, &["h2", "http/1.1"])
             .map_err(io::Error::other)?;
         let serving = Arc::clone(&state);
         let service = Service::start(

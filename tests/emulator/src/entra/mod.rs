@@ -39,11 +39,12 @@ use self::certificate::Certificate;
 use self::directory::Directory;
 use self::grants::Verdict;
 use self::state::State;
+use crate::certificates;
 use crate::faults::Faults;
 use crate::names::Names;
 use crate::serve::Service;
 use crate::shape::Shaper;
-use crate::tls::{self, Authority, loopback_names};
+use crate::tls::{self, Authority};
 
 /// What Entra is started with.
 #[derive(Debug)]
@@ -132,10 +133,7 @@ impl Entra {
         } = config;
         let keys = Arc::new(Keys::generate().await?);
         let state = Arc::new(State::new(keys, faults, Directory::demo(names)));
-        let names = loopback_names();
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let tls = authority
-            .server_config(&names, &["h2", "http/1.1"])
+        let tls = certificates::server_config(authority, &["h2", "http/1.1"])
             .map_err(io::Error::other)?;
         let serving = Arc::clone(&state);
         let service = Service::start(

@@ -6,7 +6,6 @@
 //! requests, which cluster connect does not use, are left out.
 
 mod address;
-mod certificates;
 mod counters;
 mod listener;
 mod refusal;
@@ -30,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 pub use counters::RelaySeen;
 
+use crate::certificates;
 use crate::door::Door;
 use crate::faults::Faults;
 use crate::http::Body;

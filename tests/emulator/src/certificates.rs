@@ -1,7 +1,8 @@
 //! A certificate for whatever name a client asks for.
 //!
-//! A namespace is known under any suffix, and verifiers take no wildcard right below a top-level
-//! domain such as `localhost`: no certificate made in advance covers every name.
+//! A client may know Entra, ARM and the relay under names of its own, which a proxy or a resolver
+//! leads here; a relay's namespace is known under any suffix; and verifiers take no wildcard right
+//! below a top-level domain such as `localhost`. No certificate made in advance covers every name.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use crate::tls::{self, Authority};
 const NAMES: usize = 1024;
 
 /// Server settings with a certificate for every name, and one for the loopback addresses.
-pub(super) fn server_config(
+pub(crate) fn server_config(
     authority: Arc<Authority>,
     alpn: &[&str],
 ) -> Result<ServerConfig, tls::Error> {
