@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
+use crate::azure::login::Auth;
 use crate::secret::Secret;
 
 const EXAMPLES: &str = "\
@@ -89,6 +90,15 @@ pub struct Cli {
         default_value = "AzureCloud"
     )]
     pub cloud: OsString,
+
+    /// How to sign in to Azure
+    #[arg(
+        long,
+        env = "ARCPROXY_AUTH",
+        value_name = "METHOD",
+        default_value = "auto"
+    )]
+    pub auth: Auth,
 
     /// More certificate authorities to trust, PEM
     #[arg(long, env = "ARCPROXY_CA_FILE", value_name = "FILE")]

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::azure::cloud::Cloud;
 use crate::azure::id::{ClusterId, is_segment};
@@ -94,8 +95,8 @@ pub enum Target {
 }
 
 /// The environment, as far as no flag reads it. It holds secrets, so it never prints.
-#[derive(Default)]
-pub struct Environment(HashMap<String, OsString>);
+#[derive(Clone, Default)]
+pub struct Environment(Arc<HashMap<String, OsString>>);
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -108,15 +109,17 @@ impl Environment {
     pub fn process() -> Self {
         let texts =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-        Self(texts.collect())
+        Self(Arc::new(texts.collect()))
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    /// The variable `name`, if it is text and not empty.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         let value = self.0.get(name)?.to_str()?;
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    fn path(&self, name: &str) -> Option<PathBuf> {
+    /// The variable `name` as a path, if it is not empty.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         let value = self.0.get(name)?;
         (!value.is_empty()).then(|| PathBuf::from(value))
     }
@@ -159,11 +162,15 @@ impl Settings {
         }
         let cloud = cloud(&cli.cloud)?;
         let ca_files = cli.ca_file.iter().chain(&cloud.ca_file).cloned().collect();
+        let mode = mode(cli.token, cli.token_file);
         let sign_in = SignInSettings {
+            auth: cli.auth,
             tenant: environment.text("AZURE_TENANT_ID"),
             client_id: environment.text("AZURE_CLIENT_ID"),
             client_secret: environment.text("AZURE_CLIENT_SECRET").map(Secret::from),
             subscription: clusters.subscription().map(str::to_owned),
+            environment: environment.clone(),
+            needs_bound: matches!(mode, Mode::Aad),
         };
         let default_port = if cli.command.is_empty() {
             DEFAULT_PORT
@@ -172,7 +179,7 @@ impl Settings {
         };
         Ok(Self {
             clusters,
-            mode: mode(cli.token, cli.token_file),
+            mode,
             sign_in,
             cloud,
             ca_files,
@@ -339,7 +346,7 @@ mod tests {
             .or_insert_with(|| "/home/ana".into());
         let cli =
             Cli::try_parse_from([&["arcproxy"], arguments].concat()).expect("arguments that parse");
-        Settings::new(cli, &Environment(variables))
+        Settings::new(cli, &Environment(Arc::new(variables)))
     }
 
     fn minimal(more: &[&str]) -> Result<Settings, Error> {

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use super::Failure;
 use crate::azure::arm::AuthenticationMethod;
 use crate::azure::id::ClusterId;
-use crate::azure::login::{AccessToken, SignIn};
+use crate::azure::login::{AccessToken, SignIn, is_due};
 use crate::azure::pop::PopKey;
 use crate::clock::Clock;
 use crate::error::{Code, Error};
@@ -20,8 +20,6 @@ use crate::secret::Secret;
 pub(super) const RESIGN_SECONDS: u64 = 5 * 60;
 /// and at the latest when a request finds it older than this.
 const STALE_SECONDS: u64 = 12 * 60;
-/// Tokens are renewed this many seconds before their end, or earlier if they live shortly.
-pub(super) const LEAD_SECONDS: u64 = 5 * 60;
 
 /// As whom requests are sent.
 #[derive(Debug)]
@@ -274,27 +272,9 @@ fn bearer(secret: &Secret, from: &str) -> Result<HeaderValue, Error> {
         .map_err(|_| bad("has bytes in it that no token has"))
 }
 
-/// Whether what was fetched at `fetched` and ends at `expires` is due for renewal at `now`: five
-/// minutes before its end, or in the last fifth of a shorter life. Seconds since 1970.
-pub(super) fn is_due(now: u64, fetched: u64, expires: u64) -> bool {
-    let lead = LEAD_SECONDS.min(expires.saturating_sub(fetched) / 5).max(1);
-    now.saturating_add(lead) >= expires
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn renewal_is_due_five_minutes_before_the_end_or_in_the_last_fifth() {
-        let hours = 3 * 3600;
-        assert!(!is_due(hours - 301, 0, hours));
-        assert!(is_due(hours - 300, 0, hours));
-        assert!(!is_due(47, 0, 60));
-        assert!(is_due(48, 0, 60));
-        assert!(is_due(1, 0, 1));
-        assert!(is_due(100, 90, 80));
-    }
 
     #[test]
     fn a_token_is_checked_before_it_is_sent() {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
 
 use super::Session;
-use super::identity::is_due;
+use crate::azure::login::is_due;
 use crate::error::{Code, Error};
 
 /// How often the wall clock is looked at: a machine that slept must not wait for a timer that

@@ -6,25 +6,32 @@ use async_trait::async_trait;
 use azure_core::credentials::TokenCredential as _;
 use azure_identity::{AzureCliCredential, AzureCliCredentialOptions};
 
-use super::{AccessToken, SignIn, SignInSettings, bridge};
+use super::{AccessToken, Gear, Made, SignIn, SignInSettings, Unavailable, bridge};
 use crate::azure::pop::PopKey;
 use crate::error::{Code, Error};
 
 /// az's account.
 #[derive(Debug)]
-pub(super) struct AzureCli {
+struct AzureCli {
     credential: Arc<AzureCliCredential>,
 }
 
-/// Whether there is an `az` on the PATH.
-pub(super) fn is_installed() -> bool {
+pub(super) fn make(gear: &Gear<'_>) -> Made {
+    if !is_installed() {
+        let why = "az is not on the PATH".to_owned();
+        return Err(Unavailable::NotConfigured(why));
+    }
+    Ok(Arc::new(AzureCli::new(gear.settings)?))
+}
+
+fn is_installed() -> bool {
     let name = if cfg!(windows) { "az.cmd" } else { "az" };
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
 
 impl AzureCli {
-    pub(super) fn new(settings: &SignInSettings) -> Result<Self, Error> {
+    fn new(settings: &SignInSettings) -> Result<Self, Error> {
         let options = AzureCliCredentialOptions {
             tenant_id: settings.tenant.clone(),
             subscription: settings.subscription.clone(),

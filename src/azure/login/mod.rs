@@ -1,10 +1,13 @@
 //! Signing in: how access tokens for ARM and for the cluster are had.
 //!
-//! Each method is one [`SignIn`]. Bearer tokens come from `azure_identity`; tokens bound to a key
-//! are asked of Entra's token endpoint here, since that library has none.
+//! Each method is one [`SignIn`], in a module that says with `make` whether it is configured. Where
+//! `azure_identity` has a method, bearer tokens come from there; tokens bound to a key are asked of
+//! Entra's token endpoint here, since that library has none.
 
 mod azure_cli;
 mod bridge;
+mod cache;
+mod method;
 mod service_principal;
 mod token_endpoint;
 
@@ -19,6 +22,13 @@ use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::net::Https;
 use crate::secret::Secret;
+use crate::settings::Environment;
+
+pub use method::Auth;
+use token_endpoint::TokenEndpoint;
+
+/// Tokens are renewed this many seconds before their end, or earlier if they live shortly.
+const LEAD_SECONDS: u64 = 5 * 60;
 
 /// An access token and its end.
 #[derive(Debug, Clone)]
@@ -48,9 +58,18 @@ pub trait SignIn: Debug + Send + Sync {
     async fn bound(&self, scope: &str, key: &PopKey) -> Result<AccessToken, Error>;
 }
 
-/// The sign-in settings: what the environment holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Whether what was fetched at `fetched` and ends at `expires` is due for renewal at `now`: five
+/// minutes before its end, or in the last fifth of a shorter life. Seconds since 1970.
+pub(crate) fn is_due(now: u64, fetched: u64, expires: u64) -> bool {
+    let lead = LEAD_SECONDS.min(expires.saturating_sub(fetched) / 5).max(1);
+    now.saturating_add(lead) >= expires
+}
+
+/// The sign-in settings.
+#[derive(Debug, Clone, Default)]
 pub struct SignInSettings {
+    /// `--auth`.
+    pub auth: Auth,
     /// `AZURE_TENANT_ID`.
     pub tenant: Option<String>,
     /// `AZURE_CLIENT_ID`.
@@ -59,10 +78,40 @@ pub struct SignInSettings {
     pub client_secret: Option<Secret>,
     /// The subscription whose account az should use.
     pub subscription: Option<String>,
+    /// The variables that single methods read.
+    pub environment: Environment,
+    /// Whether requests to the cluster need a token that is bound to a key, as in every mode but
+    /// that of a service account.
+    pub needs_bound: bool,
 }
 
-/// Chooses the method that is configured: a service principal where the environment has one,
-/// else az where it is installed.
+/// What methods are made with.
+struct Gear<'a> {
+    settings: &'a SignInSettings,
+    cloud: &'a Cloud,
+    https: &'a Https,
+    clock: &'a Clock,
+}
+
+/// A method that is ready, or why it is not.
+type Made = Result<Arc<dyn SignIn>, Unavailable>;
+
+/// Why a method is not taken.
+enum Unavailable {
+    /// Nothing of it is configured. Reads after the method's name and a colon.
+    NotConfigured(String),
+    /// It is configured in part, or makes no sense: no other is tried in its place.
+    Wrong(Error),
+}
+
+impl From<Error> for Unavailable {
+    fn from(error: Error) -> Self {
+        Self::Wrong(error)
+    }
+}
+
+/// Makes the method that the settings name or, for `auto`, the first that is configured; the log
+/// says which, and why those before it were not taken.
 ///
 /// # Errors
 /// None is configured, or one is configured in part.
@@ -72,49 +121,72 @@ pub fn choose(
     https: &Https,
     clock: &Clock,
 ) -> Result<Arc<dyn SignIn>, Error> {
-    let missing = [
-        ("AZURE_TENANT_ID", settings.tenant.is_none()),
-        ("AZURE_CLIENT_ID", settings.client_id.is_none()),
-        ("AZURE_CLIENT_SECRET", settings.client_secret.is_none()),
-    ]
-    .into_iter()
-    .filter_map(|(name, missing)| missing.then_some(name))
-    .collect::<Vec<_>>();
-    if let (Some(tenant), Some(client_id), Some(secret)) = (
-        &settings.tenant,
-        &settings.client_id,
-        &settings.client_secret,
-    ) {
-        let service_principal = service_principal::ServicePrincipal::new(
-            cloud,
-            tenant,
-            client_id,
-            secret,
-            https.clone(),
-            clock.clone(),
-        )?;
-        return Ok(Arc::new(service_principal));
+    let gear = Gear {
+        settings,
+        cloud,
+        https,
+        clock,
+    };
+    if settings.auth != Auth::Auto {
+        return make(settings.auth, &gear).map_err(|unavailable| match unavailable {
+            Unavailable::Wrong(error) => error,
+            Unavailable::NotConfigured(why) => Error::new(
+                Code::NotSignedIn,
+                format!("--auth {} is not configured", settings.auth),
+            )
+            .because(why),
+        });
     }
-    if settings.client_secret.is_some() {
-        return Err(Error::new(
-            Code::NotSignedIn,
-            format!(
-                "AZURE_CLIENT_SECRET is set, but {} is not",
-                missing.join(" and ")
-            ),
-        )
-        .hinted(format!(
-            "set {}, or unset AZURE_CLIENT_SECRET to sign in with az",
-            missing.join(" and ")
-        )));
+    let mut passed_over = Vec::new();
+    for auth in Auth::ORDER {
+        match make(auth, &gear) {
+            Ok(method) => {
+                tracing::info!(method = %auth, "signing in");
+                return Ok(method);
+            }
+            Err(Unavailable::Wrong(error)) => return Err(error),
+            Err(Unavailable::NotConfigured(why)) => {
+                tracing::info!(method = %auth, why, "passed over");
+                passed_over.push(format!("{auth}: {why}"));
+            }
+        }
     }
-    if azure_cli::is_installed() {
-        return azure_cli::AzureCli::new(settings).map(|az| Arc::new(az) as Arc<dyn SignIn>);
+    let none = Error::new(Code::NotSignedIn, "no sign-in method is configured");
+    Err(passed_over.into_iter().fold(none, Error::because))
+}
+
+fn make(auth: Auth, gear: &Gear<'_>) -> Made {
+    match auth {
+        Auth::ServicePrincipal => service_principal::make(gear),
+        Auth::AzureCli => azure_cli::make(gear),
+        _ => Err(Unavailable::NotConfigured("it is not built yet".to_owned())),
     }
-    Err(
-        Error::new(Code::NotSignedIn, "no sign-in method is configured").because(format!(
-            "{} not set, and az is not on the PATH",
-            missing.join(", ")
-        )),
-    )
+}
+
+impl Gear<'_> {
+    /// The variable `name`, if it is set to something.
+    fn variable(&self, name: &str) -> Option<String> {
+        self.settings.environment.text(name)
+    }
+
+    /// Entra's token endpoint for `tenant`.
+    fn endpoint(&self, tenant: &str) -> Result<TokenEndpoint, Error> {
+        TokenEndpoint::new(self.cloud, tenant, self.https.clone(), self.clock.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_is_due_five_minutes_before_the_end_or_in_the_last_fifth() {
+        let hours = 3 * 3600;
+        assert!(!is_due(hours - 301, 0, hours));
+        assert!(is_due(hours - 300, 0, hours));
+        assert!(!is_due(47, 0, 60));
+        assert!(is_due(48, 0, 60));
+        assert!(is_due(1, 0, 1));
+        assert!(is_due(100, 90, 80));
+    }
 }

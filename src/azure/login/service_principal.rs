@@ -9,7 +9,7 @@ use azure_core::http::{ClientOptions, RetryOptions, Transport};
 use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
 
 use super::token_endpoint::TokenEndpoint;
-use super::{AccessToken, SignIn, bridge};
+use super::{AccessToken, Gear, Made, SignIn, Unavailable, bridge};
 use crate::azure::cloud::Cloud;
 use crate::azure::pop::PopKey;
 use crate::clock::Clock;
@@ -25,6 +25,31 @@ pub(super) struct ServicePrincipal {
     secret: Secret,
     credential: Arc<ClientSecretCredential>,
     endpoint: TokenEndpoint,
+}
+
+pub(super) fn make(gear: &Gear<'_>) -> Made {
+    let settings = gear.settings;
+    let Some(secret) = &settings.client_secret else {
+        let why = "AZURE_CLIENT_SECRET is not set".to_owned();
+        return Err(Unavailable::NotConfigured(why));
+    };
+    let (Some(tenant), Some(client_id)) = (&settings.tenant, &settings.client_id) else {
+        let missing = [
+            ("AZURE_TENANT_ID", settings.tenant.is_none()),
+            ("AZURE_CLIENT_ID", settings.client_id.is_none()),
+        ];
+        let missing: Vec<_> = missing
+            .into_iter()
+            .filter_map(|(name, missing)| missing.then_some(name))
+            .collect();
+        let missing = missing.join(" and ");
+        let what = format!("AZURE_CLIENT_SECRET is set, but {missing} is not");
+        let hint = format!("set {missing}, or unset AZURE_CLIENT_SECRET to sign in otherwise");
+        return Err(Error::new(Code::NotSignedIn, what).hinted(hint).into());
+    };
+    let (cloud, https, clock) = (gear.cloud, gear.https.clone(), gear.clock.clone());
+    let made = ServicePrincipal::new(cloud, tenant, client_id, secret, https, clock)?;
+    Ok(Arc::new(made))
 }
 
 impl ServicePrincipal {

@@ -1,11 +1,14 @@
-//! Entra's token endpoint, for the tokens that are bound to a key.
+//! Entra's token endpoint: bearer tokens, and tokens that are bound to a key.
 //!
-//! A form post as in OAuth 2.0 with two more fields, `token_type=pop` and `req_cnf`; any grant
-//! can carry them.
+//! A form post as in OAuth 2.0. For a bound token it has two more fields, `token_type=pop` and
+//! `req_cnf`; any grant can carry them.
+
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request, header};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
@@ -25,100 +28,251 @@ pub(super) struct TokenEndpoint {
     clock: Clock,
 }
 
+/// What Entra gave.
+#[derive(Debug)]
+pub(super) struct Granted {
+    pub(super) access: AccessToken,
+    /// Only for a user who was asked with the scope `offline_access`.
+    pub(super) refresh: Option<Secret>,
+    /// Only for a user who was asked with the scope `openid`.
+    pub(super) identity: Option<Secret>,
+}
+
+/// Why Entra gave nothing.
+#[derive(Debug)]
+pub(super) enum Ungranted {
+    /// It refused, in its own words.
+    Refused(Refused),
+    /// It could not be reached, or did not answer as Entra does.
+    Unreachable(Error),
+}
+
+/// A refusal, as OAuth 2.0 has it with Entra's additions.
+#[derive(Debug, Deserialize)]
+pub(super) struct Refused {
+    /// OAuth's word, such as `invalid_grant`, `interaction_required` or `authorization_pending`.
+    pub(super) error: String,
+    #[serde(default)]
+    pub(super) error_description: String,
+    /// What a new sign-in has to show; sent on as it is.
+    #[serde(default)]
+    pub(super) claims: Option<String>,
+}
+
+/// How often a request may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sending {
+    /// Again while a fault passes: a client's own credentials, or a grant that is not used up.
+    Patiently,
+    /// Once: a code that is used up by being sent.
+    Once,
+}
+
+/// The form of a grant; it may hold secrets.
+pub(super) type Form<'a> = [(&'a str, &'a str)];
+
 #[derive(Deserialize)]
-struct Granted {
+struct GrantedBody {
     access_token: Secret,
     expires_in: u64,
     #[serde(default)]
     token_type: String,
-}
-
-#[derive(Deserialize)]
-struct Refused {
-    error: String,
     #[serde(default)]
-    error_description: String,
+    refresh_token: Option<Secret>,
+    #[serde(default)]
+    id_token: Option<Secret>,
 }
 
 impl TokenEndpoint {
+    /// The endpoint of `tenant`, which may be `organizations` for a user of any.
+    ///
+    /// # Errors
+    /// The cloud's authority cannot be a sign-in address.
     pub(super) fn new(
         cloud: &Cloud,
         tenant: &str,
         https: Https,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let mut url = cloud.authority.clone();
-        let authority = &cloud.authority;
-        url.path_segments_mut()
-            .map_err(|()| {
-                Error::new(
-                    Code::CloudFile,
-                    format!("{authority} cannot be a sign-in address"),
-                )
-            })?
-            .pop_if_empty()
-            .extend([tenant, "oauth2", "v2.0", "token"]);
+        let url = endpoint(cloud, tenant, &["oauth2", "v2.0", "token"])?;
         Ok(Self { url, https, clock })
     }
 
-    /// Asks for a token for `scope` bound to `key` with `grant`'s form fields.
+    /// Entra's host.
+    pub(super) fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    /// The endpoint's own address, which is the audience of assertions.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Asks for a bearer token for `scope` with `grant`'s form fields, patiently.
+    ///
+    /// # Errors
+    /// Entra refuses or cannot be reached.
+    pub(super) async fn bearer(&self, grant: &Form<'_>, scope: &str) -> Result<AccessToken, Error> {
+        let granted = self.ask(grant, scope, None, Sending::Patiently).await;
+        granted
+            .map(|granted| granted.access)
+            .map_err(|error| self.told(error, ""))
+    }
+
+    /// Asks for a token for `scope` bound to `key` with `grant`'s form fields, patiently.
+    ///
+    /// # Errors
+    /// Entra refuses or cannot be reached.
     pub(super) async fn bound(
         &self,
-        grant: &[(&str, &str)],
+        grant: &Form<'_>,
         scope: &str,
         key: &PopKey,
     ) -> Result<AccessToken, Error> {
-        let host = self.url.host_str().unwrap_or_default();
-        let form = Serializer::new(String::new())
-            .extend_pairs(grant)
-            .append_pair("scope", scope)
-            .append_pair("token_type", "pop")
-            .append_pair("req_cnf", &key.req_cnf())
-            .finish();
+        let granted = self.ask(grant, scope, Some(key), Sending::Patiently).await;
+        granted
+            .map(|granted| granted.access)
+            .map_err(|error| self.told(error, " for the cluster"))
+    }
+
+    /// Asks for what `grant`'s form fields and `scope` say, bound to `key` if there is one.
+    ///
+    /// # Errors
+    /// An [`Ungranted`], for the caller to judge.
+    pub(super) async fn ask(
+        &self,
+        grant: &Form<'_>,
+        scope: &str,
+        key: Option<&PopKey>,
+        sending: Sending,
+    ) -> Result<Granted, Ungranted> {
+        let form = form(grant, scope, key);
+        let answer = self.post(&self.url, form, sending).await?;
+        if !answer.status.is_success() {
+            return Err(self.ungranted(&answer));
+        }
+        let body: GrantedBody = self.read(&answer, "a token")?;
+        if key.is_some() && !body.token_type.eq_ignore_ascii_case("pop") {
+            tracing::warn!(
+                token_type = body.token_type,
+                "Entra answered another type of token than asked for"
+            );
+        }
+        Ok(Granted {
+            access: AccessToken {
+                secret: body.access_token,
+                expires: self.clock.now().saturating_add(body.expires_in),
+            },
+            refresh: body.refresh_token,
+            identity: body.id_token,
+        })
+    }
+
+    /// Posts `form` to `url`, one of Entra's.
+    pub(super) async fn post(
+        &self,
+        url: &Url,
+        form: String,
+        sending: Sending,
+    ) -> Result<Answer, Ungranted> {
+        let host = self.host();
         let request = Request::builder()
             .method(Method::POST)
-            .uri(self.url.as_str())
+            .uri(url.as_str())
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, "application/json")
             .body(Bytes::from(form))
-            .map_err(|error| Error::new(Code::Unexpected, "bad token request").caused_by(&error))?;
-        // A client's own credentials may be sent twice; so may any grant that is not used up.
-        let (answer, tried) = self.https.send_patiently(&request).await;
-        let answer = answer.map_err(|error| unreachable(host, &error, tried))?;
-        if may_pass(answer.status) {
-            return Err(unserved(host, &answer, tried));
-        }
-        if answer.status.is_success() {
-            let granted: Granted = serde_json::from_slice(&answer.body).map_err(|error| {
-                Error::new(
-                    Code::SignInUnreachable,
-                    format!("{host} answered something other than a token"),
+            .map_err(|error| {
+                Ungranted::Unreachable(
+                    Error::new(Code::Unexpected, "bad token request").caused_by(&error),
                 )
-                .caused_by(&error)
             })?;
-            if !granted.token_type.eq_ignore_ascii_case("pop") {
-                tracing::warn!(
-                    token_type = granted.token_type,
-                    "Entra answered another type of token than asked for"
-                );
+        let started = Instant::now();
+        let (answer, tried) = match sending {
+            Sending::Patiently => self.https.send_patiently(&request).await,
+            Sending::Once => {
+                let answer = self.https.send(request).await;
+                let took = started.elapsed();
+                (answer, Tried { times: 1, took })
             }
-            return Ok(AccessToken {
-                secret: granted.access_token,
-                expires: self.clock.now().saturating_add(granted.expires_in),
-            });
+        };
+        let answer =
+            answer.map_err(|error| Ungranted::Unreachable(unreachable(host, &error, tried)))?;
+        if may_pass(answer.status) {
+            return Err(Ungranted::Unreachable(unserved(host, &answer, tried)));
         }
-        let what = format!("{host} refused the sign-in for the cluster");
-        Err(match serde_json::from_slice::<Refused>(&answer.body) {
-            Ok(refused) if !refused.error_description.is_empty() => {
-                refusal(Code::SignInRefused, &what, &refused.error_description)
-            }
-            Ok(refused) => refusal(Code::SignInRefused, &what, &refused.error),
+        Ok(answer)
+    }
+
+    /// What a refusing answer says.
+    pub(super) fn ungranted(&self, answer: &Answer) -> Ungranted {
+        match serde_json::from_slice(&answer.body) {
+            Ok(refused) => Ungranted::Refused(refused),
             Err(_) => {
                 let said = format!("it answered {}", answer.status);
-                Error::new(Code::SignInUnreachable, format!("{host} did not sign in")).because(said)
+                let what = format!("{} did not sign in", self.host());
+                Ungranted::Unreachable(Error::new(Code::SignInUnreachable, what).because(said))
             }
+        }
+    }
+
+    /// Reads what should be `what`.
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        answer: &Answer,
+        what: &str,
+    ) -> Result<T, Ungranted> {
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            let host = self.host();
+            let what = format!("{host} answered something other than {what}");
+            Ungranted::Unreachable(Error::new(Code::SignInUnreachable, what).caused_by(&error))
         })
     }
+
+    /// The error for people; `purpose` follows "refused the sign-in".
+    pub(super) fn told(&self, error: Ungranted, purpose: &str) -> Error {
+        match error {
+            Ungranted::Refused(refused) => {
+                let what = format!("{} refused the sign-in{purpose}", self.host());
+                let words = match refused.error_description.as_str() {
+                    "" => &refused.error,
+                    description => description,
+                };
+                refusal(Code::SignInRefused, &what, words)
+            }
+            Ungranted::Unreachable(error) => error,
+        }
+    }
+}
+
+fn form(grant: &Form<'_>, scope: &str, key: Option<&PopKey>) -> String {
+    let mut form = Serializer::new(String::new());
+    form.extend_pairs(grant).append_pair("scope", scope);
+    if let Some(key) = key {
+        form.append_pair("token_type", "pop")
+            .append_pair("req_cnf", &key.req_cnf());
+    }
+    form.finish()
+}
+
+/// The address of one of Entra's endpoints for `tenant`.
+///
+/// # Errors
+/// The cloud's authority cannot be a sign-in address.
+pub(super) fn endpoint(cloud: &Cloud, tenant: &str, path: &[&str]) -> Result<Url, Error> {
+    let mut url = cloud.authority.clone();
+    let authority = &cloud.authority;
+    url.path_segments_mut()
+        .map_err(|()| {
+            Error::new(
+                Code::CloudFile,
+                format!("{authority} cannot be a sign-in address"),
+            )
+        })?
+        .pop_if_empty()
+        .push(tenant)
+        .extend(path);
+    Ok(url)
 }
 
 /// There was no answer.
