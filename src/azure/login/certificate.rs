@@ -167,3 +167,63 @@ impl Certificate {
         .hinted(hint)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const NOW: u64 = 1_790_000_000;
+    const THUMBPRINT: &str = "swg4RF4kY_Y23kLfde7AP2o4x0oCnkTlteT_OdShqKI";
+
+    fn assertion(sends_chain: bool) -> (Value, Value) {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/certificates/");
+        let path = PathBuf::from(format!("{folder}plain.pem"));
+        let bytes = std::fs::read(&path).expect("a fixture");
+        let certificate = Certificate {
+            path,
+            password: None,
+            sends_chain,
+            client_id: "the app".to_owned(),
+            audience: "https://login.example/t/oauth2/v2.0/token".to_owned(),
+            clock: Clock::fixed(NOW),
+        };
+        let file = KeyFile::read(&bytes, None).expect("readable");
+        let token = certificate.sign(&file, NOW).expect("signs");
+        let parts: Vec<_> = token.expose().split('.').collect();
+        let json = |part: &str| {
+            let bytes = BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64url");
+            serde_json::from_slice(&bytes).expect("JSON")
+        };
+        assert_eq!(parts.len(), 3);
+        (json(parts[0]), json(parts[1]))
+    }
+
+    /// The hash is what `openssl x509 -in app.crt -outform DER | openssl dgst -sha256` says.
+    #[test]
+    fn it_says_who_to_whom_and_until_when() {
+        let (header, claims) = assertion(false);
+        assert_eq!(
+            header,
+            json!({ "alg": "PS256", "typ": "JWT", "x5t#S256": THUMBPRINT })
+        );
+        assert_eq!(claims["iss"], "the app");
+        assert_eq!(claims["sub"], "the app");
+        assert_eq!(claims["aud"], "https://login.example/t/oauth2/v2.0/token");
+        assert_eq!(claims["nbf"], NOW);
+        assert_eq!(claims["exp"], NOW + 600);
+        assert_ne!(claims["jti"], assertion(false).1["jti"]);
+    }
+
+    #[test]
+    fn the_chain_goes_with_it_if_asked_for() {
+        let (header, _) = assertion(true);
+        let chain = header["x5c"].as_array().expect("certificates");
+        assert_eq!(chain.len(), 2);
+        let text = chain[0].as_str().expect("text");
+        let own = BASE64_STANDARD.decode(text).expect("base64");
+        let hash = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &own).as_ref());
+        assert_eq!(header["x5t#S256"], hash);
+    }
+}

@@ -7,8 +7,6 @@ use p12_keystore::Pkcs12Archive;
 use p12_keystore::error::Error as Pkcs12Error;
 use pem::Pem;
 use pkcs8::EncryptedPrivateKeyInfoRef;
-use rustls::pki_types::CertificateDer;
-use rustls::server::ParsedCertificate;
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
@@ -121,7 +119,8 @@ fn private_key(section: Pem, password: Option<&Secret>) -> Result<RsaKeyPair, Un
 
 fn decrypted(der: &[u8], password: &Secret) -> Result<pkcs8::SecretDocument, Unreadable> {
     use pkcs8::pkcs5::Error as Pkcs5;
-    let key = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| Unreadable::Broken)?;
+    // A scheme that is not known cannot be told from damage.
+    let key = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| Unreadable::Encryption)?;
     key.decrypt(password.expose()).map_err(|error| match error {
         pkcs8::Error::EncryptedPrivateKey(
             Pkcs5::NoPbes1CryptSupport
@@ -135,12 +134,9 @@ fn decrypted(der: &[u8], password: &Secret) -> Result<pkcs8::SecretDocument, Unr
 
 /// The key's own certificate first.
 fn chain(key: &RsaKeyPair, mut certificates: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Unreadable> {
+    // A certificate has its public key in it in this very form; parsers are pickier than Entra.
     let public = key.public_key().as_ref();
-    // The certificate names the algorithm and then has the key as it is.
-    let is_own = |der: &Vec<u8>| {
-        ParsedCertificate::try_from(&CertificateDer::from(der.as_slice()))
-            .is_ok_and(|parsed| parsed.subject_public_key_info().ends_with(public))
-    };
+    let is_own = |der: &Vec<u8>| der.windows(public.len()).any(|bytes| bytes == public);
     let own = certificates.iter().position(is_own);
     let own = certificates.remove(own.ok_or(Unreadable::NoCertificate)?);
     certificates.insert(0, own);
@@ -170,5 +166,90 @@ impl fmt::Debug for KeyFile {
         f.debug_struct("KeyFile")
             .field("certificates", &certificates)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/certificates/");
+        std::fs::read(format!("{folder}{name}")).expect(name)
+    }
+
+    fn read(name: &str, password: Option<&str>) -> Result<KeyFile, Unreadable> {
+        KeyFile::read(&bytes(name), password.map(Secret::from).as_ref())
+    }
+
+    #[test]
+    fn every_form_gives_the_same_key_and_its_certificate_first() {
+        let own = pem::parse(bytes("app.crt")).expect("PEM").into_contents();
+        let plain = read("plain.pem", None).expect("readable");
+        for (name, password) in [
+            ("plain.pem", None),
+            ("plain.pem", Some("of no use")),
+            ("pkcs1.pem", None),
+            ("encrypted.pem", Some("secret")),
+            ("encrypted-sha1.pem", Some("secret")),
+            ("encrypted-3des.pem", Some("secret")),
+            ("modern.p12", Some("secret")),
+            ("legacy.p12", Some("secret")),
+            ("open.p12", None),
+        ] {
+            let file = read(name, password).expect(name);
+            assert_eq!(
+                file.key.public_key().as_ref(),
+                plain.key.public_key().as_ref(),
+                "{name}"
+            );
+            assert_eq!(file.chain.len(), 2, "{name}");
+            assert!(file.chain[0] == own, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_of_version_1_is_taken() {
+        assert_eq!(read("version1.pem", None).expect("readable").chain.len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        use Unreadable as U;
+        for (name, password, wrong) in [
+            ("keyless.pem", None, U::NoKey),
+            ("other.pem", None, U::NoCertificate),
+            ("ec.pem", None, U::KeyKind),
+            ("encrypted.pem", None, U::PasswordMissing),
+            ("encrypted.pem", Some("wrong"), U::PasswordWrong),
+            ("encrypted-3des.pem", Some("wrong"), U::PasswordWrong),
+            ("encrypted-pbes1.pem", Some("secret"), U::Encryption),
+            ("encrypted-dek.pem", Some("secret"), U::Encryption),
+            ("modern.p12", None, U::PasswordMissing),
+            ("modern.p12", Some("wrong"), U::PasswordWrong),
+            ("legacy.p12", Some("wrong"), U::PasswordWrong),
+            ("open.p12", Some("wrong"), U::PasswordWrong),
+            ("password", None, U::Unknown),
+        ] {
+            assert_eq!(read(name, password).err(), Some(wrong), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic() {
+        for name in ["modern.p12", "legacy.p12", "plain.pem"] {
+            let whole = bytes(name);
+            for length in (0..whole.len()).step_by(97) {
+                let cut = KeyFile::read(&whole[..length], Some(&Secret::from("secret")));
+                assert!(
+                    cut.is_err() || name == "plain.pem",
+                    "{name} cut to {length}"
+                );
+            }
+        }
+        assert_eq!(
+            KeyFile::read(b"0\x80\0\0", None).err(),
+            Some(Unreadable::Broken)
+        );
     }
 }
