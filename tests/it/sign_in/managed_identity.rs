@@ -146,7 +146,7 @@ async fn an_app_reaches_the_cluster_as_a_service_account() {
     let (head, _) = asked.last().unwrap();
     assert_eq!(
         head.uri,
-        "/token?api-version=2019-08-01&resource=https%3A%2F%2Fmanagement.core.windows.net"
+        "/token?api-version=2019-08-01&resource=https%3A%2F%2Fmanagement.core.windows.net%2F"
     );
     assert_eq!(head.headers["x-identity-header"], "the-header");
     assert_eq!(asked.len(), 2);
@@ -183,7 +183,10 @@ async fn cloud_shell_reaches_the_cluster_as_a_service_account() {
     let (head, body) = &asked[0];
     assert_eq!((head.method.as_str(), head.uri.path()), ("POST", "/token"));
     assert_eq!(head.headers["metadata"], "true");
-    assert_eq!(body, "resource=https%3A%2F%2Fmanagement.core.windows.net");
+    assert_eq!(
+        body,
+        "resource=https%3A%2F%2Fmanagement.core.windows.net%2F"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,8 +109,8 @@ impl World {
 /// A world whose tokens live as long as a few requests take.
 async fn short_lived() -> World {
     let faults = FaultSet {
-        relay_token_seconds: Some(10),
-        access_token_seconds: Some(10),
+        relay_token_seconds: Some(5),
+        access_token_seconds: Some(5),
         ..FaultSet::default()
     };
     World::with(Emulator::builder().faults(faults)).await
