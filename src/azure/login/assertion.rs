@@ -17,7 +17,7 @@ use url::Url;
 
 use super::cache::BearerCache;
 use super::token_endpoint::{Refused, Sending, TokenEndpoint, Ungranted};
-use super::{AccessToken, Gear, SignIn, Unavailable};
+use super::{AccessToken, Gear, Made, SignIn, Unavailable};
 use crate::azure::pop::PopKey;
 use crate::error::{Code, Error};
 use crate::net::{Https, may_pass};
@@ -96,23 +96,25 @@ pub(super) fn in_part(set: &str, missing: &str) -> Unavailable {
     .into()
 }
 
-impl<A: Assertions> Asserted<A> {
+impl<A: Assertions + 'static> Asserted<A> {
     /// `application` with `assertions`, which people know as `how`.
-    pub(super) fn new(
+    pub(super) fn make(
         gear: &Gear<'_>,
         application: &Application,
         how: &str,
         assertions: A,
-    ) -> Result<Self, Error> {
-        Ok(Self {
+    ) -> Made {
+        Ok(Arc::new(Self {
             description: format!("service principal {} ({how})", application.client_id),
             client_id: application.client_id.clone(),
             assertions,
             endpoint: gear.endpoint(&application.tenant)?,
             bearers: BearerCache::new(gear.clock.clone()),
-        })
+        }))
     }
+}
 
+impl<A: Assertions> Asserted<A> {
     async fn ask(&self, scope: &str, key: Option<&PopKey>) -> Result<AccessToken, Error> {
         let assertion = self.assertions.fresh().await?;
         let mut outcome = self.send(&assertion, scope, key).await;
@@ -248,11 +250,6 @@ pub(super) async fn fetch<T: DeserializeOwned>(
         // Not the error's own words alone: a page that asks to sign in is no JSON.
         refused(format!("its answer is none: {error}"))
     })
-}
-
-/// What of a method is ready to use.
-pub(super) fn ready<A: Assertions + 'static>(asserted: Asserted<A>) -> super::Made {
-    Ok(Arc::new(asserted))
 }
 
 #[cfg(test)]

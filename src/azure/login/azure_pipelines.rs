@@ -8,7 +8,7 @@ use http::{Request, header};
 use serde::Deserialize;
 use url::Url;
 
-use super::assertion::{Application, Asserted, Assertions, address, federation_hint, fetch, ready};
+use super::assertion::{Application, Asserted, Assertions, address, federation_hint, fetch};
 use super::{Gear, Made, Unavailable};
 use crate::error::{Code, Error};
 use crate::net::Https;
@@ -70,7 +70,7 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
         token: token.into(),
         https: gear.https.clone(),
     };
-    ready(Asserted::new(gear, &application, "Azure Pipelines", job)?)
+    Asserted::make(gear, &application, "Azure Pipelines", job)
 }
 
 #[async_trait]

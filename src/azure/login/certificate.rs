@@ -16,7 +16,7 @@ use serde_json::json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::assertion::{Application, Asserted, Assertions, in_part, ready};
+use super::assertion::{Application, Asserted, Assertions, in_part};
 use super::key_file::{KeyFile, Unreadable};
 use super::{Gear, Made};
 use crate::clock::Clock;
@@ -55,12 +55,7 @@ pub(super) fn make(gear: &Gear<'_>, path: PathBuf) -> Made {
         audience: gear.endpoint(&application.tenant)?.url().to_string(),
         clock: gear.clock.clone(),
     };
-    ready(Asserted::new(
-        gear,
-        &application,
-        "certificate",
-        certificate,
-    )?)
+    Asserted::make(gear, &application, "certificate", certificate)
 }
 
 #[async_trait]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::assertion::{
-    Application, Asserted, Assertions, EXCHANGE_AUDIENCE, address, federation_hint, fetch, ready,
+    Application, Asserted, Assertions, EXCHANGE_AUDIENCE, address, federation_hint, fetch,
 };
 use super::{Auth, Gear, Made, Unavailable};
 use crate::error::{Code, Error};
@@ -51,7 +51,7 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
         token: token.into(),
         https: gear.https.clone(),
     };
-    ready(Asserted::new(gear, &application, "GitHub Actions", job)?)
+    Asserted::make(gear, &application, "GitHub Actions", job)
 }
 
 /// GitHub sets the variables only for a job that may ask for identity tokens.

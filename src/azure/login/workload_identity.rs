@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use url::Url;
 
-use super::assertion::{Application, Asserted, Assertions, federation_hint, in_part, ready};
+use super::assertion::{Application, Asserted, Assertions, federation_hint, in_part};
 use super::{Gear, Made, Unavailable};
 use crate::error::{Code, Error};
 use crate::secret::Secret;
@@ -27,12 +27,7 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
     let application = Application::of(gear).map_err(|missing| in_part(FILE, &missing))?;
     note_authority(gear);
     let file = TokenFile(path);
-    ready(Asserted::new(
-        gear,
-        &application,
-        "workload identity",
-        file,
-    )?)
+    Asserted::make(gear, &application, "workload identity", file)
 }
 
 /// The cloud says where Entra is; a variable that disagrees is not followed, since the cluster's
