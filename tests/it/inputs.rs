@@ -6,7 +6,6 @@ use arcproxy::azure::cloud::Cloud;
 use arcproxy::azure::login::{self, SignInSettings};
 use arcproxy::clock::Clock;
 use arcproxy::net::{Https, Net, Trust};
-use arcproxy::settings::Environment;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
@@ -122,10 +121,7 @@ async fn arm_token(world: &World) -> String {
         tenant: Some(world.emulator.tenant()),
         client_id: Some(world.emulator.client_id()),
         client_secret: Some(world.emulator.client_secret().into()),
-        subscription: None,
-        auth: login::Auth::Auto,
-        environment: Environment::default(),
-        needs_bound: false,
+        ..SignInSettings::default()
     };
     let sign_in = login::choose(&settings, &cloud, &https, &clock).unwrap();
     let token = sign_in

@@ -20,6 +20,7 @@ mod output;
 mod passing;
 mod refresh;
 mod resumption;
+mod sign_in;
 mod start;
 mod streams;
 mod switches;

@@ -4,12 +4,19 @@
 //! `azure_identity` has a method, bearer tokens come from there; tokens bound to a key are asked of
 //! Entra's token endpoint here, since that library has none.
 
+mod assertion;
 mod azure_cli;
+mod azure_pipelines;
 mod bridge;
 mod cache;
+mod certificate;
+mod github;
+mod key_file;
+mod managed_identity;
 mod method;
 mod service_principal;
 mod token_endpoint;
+mod workload_identity;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -158,7 +165,11 @@ pub fn choose(
 fn make(auth: Auth, gear: &Gear<'_>) -> Made {
     match auth {
         Auth::ServicePrincipal => service_principal::make(gear),
+        Auth::WorkloadIdentity => workload_identity::make(gear),
+        Auth::Github => github::make(gear),
+        Auth::AzurePipelines => azure_pipelines::make(gear),
         Auth::AzureCli => azure_cli::make(gear),
+        Auth::ManagedIdentity => managed_identity::make(gear),
         _ => Err(Unavailable::NotConfigured("it is not built yet".to_owned())),
     }
 }

@@ -1,4 +1,6 @@
-//! A service principal with a client secret.
+//! A service principal with a client secret, or with a certificate.
+//!
+//! With both the secret is taken, as `azure_identity`'s environment credentials have it.
 
 use std::sync::Arc;
 
@@ -8,8 +10,9 @@ use azure_core::credentials::{Secret as AzureSecret, TokenCredential as _};
 use azure_core::http::{ClientOptions, RetryOptions, Transport};
 use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
 
+use super::assertion::Application;
 use super::token_endpoint::TokenEndpoint;
-use super::{AccessToken, Gear, Made, SignIn, Unavailable, bridge};
+use super::{AccessToken, Gear, Made, SignIn, Unavailable, assertion, bridge, certificate};
 use crate::azure::cloud::Cloud;
 use crate::azure::pop::PopKey;
 use crate::clock::Clock;
@@ -17,7 +20,9 @@ use crate::error::{Code, Error};
 use crate::net::Https;
 use crate::secret::Secret;
 
-/// A service principal of one tenant.
+const SECRET: &str = "AZURE_CLIENT_SECRET";
+
+/// A service principal of one tenant, with its secret.
 #[derive(Debug)]
 pub(super) struct ServicePrincipal {
     authority: String,
@@ -28,26 +33,19 @@ pub(super) struct ServicePrincipal {
 }
 
 pub(super) fn make(gear: &Gear<'_>) -> Made {
-    let settings = gear.settings;
-    let Some(secret) = &settings.client_secret else {
-        let why = "AZURE_CLIENT_SECRET is not set".to_owned();
-        return Err(Unavailable::NotConfigured(why));
+    let Some(secret) = &gear.settings.client_secret else {
+        return match gear.settings.environment.path(certificate::PATH) {
+            Some(path) => certificate::make(gear, path),
+            None => Err(Unavailable::NotConfigured(format!(
+                "neither {SECRET} nor {} is set",
+                certificate::PATH
+            ))),
+        };
     };
-    let (Some(tenant), Some(client_id)) = (&settings.tenant, &settings.client_id) else {
-        let missing = [
-            ("AZURE_TENANT_ID", settings.tenant.is_none()),
-            ("AZURE_CLIENT_ID", settings.client_id.is_none()),
-        ];
-        let missing: Vec<_> = missing
-            .into_iter()
-            .filter_map(|(name, missing)| missing.then_some(name))
-            .collect();
-        let missing = missing.join(" and ");
-        let what = format!("AZURE_CLIENT_SECRET is set, but {missing} is not");
-        let hint = format!("set {missing}, or unset AZURE_CLIENT_SECRET to sign in otherwise");
-        return Err(Error::new(Code::NotSignedIn, what).hinted(hint).into());
-    };
+    let application =
+        Application::of(gear).map_err(|missing| assertion::in_part(SECRET, &missing))?;
     let (cloud, https, clock) = (gear.cloud, gear.https.clone(), gear.clock.clone());
+    let Application { tenant, client_id } = &application;
     let made = ServicePrincipal::new(cloud, tenant, client_id, secret, https, clock)?;
     Ok(Arc::new(made))
 }

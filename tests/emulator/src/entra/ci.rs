@@ -2,7 +2,8 @@
 //!
 //! They sign with Entra's key, which saves making another; their issuer tells them apart.
 
-use http::{HeaderMap, Response, StatusCode};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, header};
 use rsa::PublicKey;
 use serde_json::json;
 
@@ -19,6 +20,9 @@ pub(super) const WORKLOAD_SUBJECT: &str = "system:serviceaccount:default:arcprox
 
 const GITHUB_SUBJECT: &str = "repo:contoso/edge:environment:demo";
 const PIPELINES_SUBJECT: &str = "sc://contoso/edge/demo";
+
+/// The one service connection.
+const CONNECTION: &str = "demo";
 
 /// Identity tokens live this many seconds.
 const SECONDS: u64 = 600;
@@ -70,7 +74,7 @@ pub(super) fn pipelines_env(state: &State) -> Vec<(String, String)> {
         ("SYSTEM_ACCESSTOKEN", &state.ci_token),
         ("AZURESUBSCRIPTION_CLIENT_ID", &client_id),
         ("AZURESUBSCRIPTION_TENANT_ID", &tenant),
-        ("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID", "demo"),
+        ("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID", CONNECTION),
     ])
 }
 
@@ -78,26 +82,50 @@ pub(super) fn pipelines_env(state: &State) -> Vec<(String, String)> {
 pub(super) fn answer(
     state: &State,
     kind: &str,
-    headers: &HeaderMap,
+    parts: &Parts,
     query: &Fields,
     context: &Context<'_>,
 ) -> Response<Body> {
-    let bearer = request::header(headers, "authorization")
+    let refuse = |status, message: &str| {
+        let body = json!({ "message": message, "activityId": context.trace_id });
+        crate::http::json(status, &body)
+    };
+    let value = |name| request::header(&parts.headers, name);
+    let bearer = value("authorization")
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token);
     if bearer != Some(state.ci_token.as_str()) {
-        let body = json!({ "message": "Unauthorized", "activityId": context.trace_id });
-        return crate::http::json(StatusCode::UNAUTHORIZED, &body);
+        let mut response = refuse(StatusCode::UNAUTHORIZED, "Unauthorized");
+        if kind == "pipelines" && value("x-tfs-fedauthredirect") != Some("Suppress") {
+            // A browser is led to a page to sign in at.
+            *response.status_mut() = StatusCode::FOUND;
+            let page = request::header_value(&format!("{}/_signin", state.url()));
+            response.headers_mut().insert(header::LOCATION, page);
+        }
+        return response;
     }
     let body = if kind == "github" {
+        if parts.method != Method::GET {
+            return refuse(StatusCode::METHOD_NOT_ALLOWED, "Only GET is answered");
+        }
         let audience = query
             .get("audience")
             .unwrap_or("https://github.com/contoso");
         json!({ "count": 1, "value": token(state, GITHUB_SUBJECT, audience) })
     } else {
+        if parts.method != Method::POST {
+            return refuse(StatusCode::METHOD_NOT_ALLOWED, "Only POST is answered");
+        }
+        if query.get("api-version") != Some("7.1") {
+            return refuse(StatusCode::BAD_REQUEST, "No api-version was supplied");
+        }
+        if query.get("serviceConnectionId") != Some(CONNECTION) {
+            return refuse(StatusCode::NOT_FOUND, "Service connection not found");
+        }
         json!({ "oidcToken": token(state, PIPELINES_SUBJECT, AUDIENCE) })
     };
+    state.count(|seen| seen.identity_tokens += 1);
     crate::http::json(StatusCode::OK, &body)
 }
 

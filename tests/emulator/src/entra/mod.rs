@@ -116,6 +116,8 @@ pub struct EntraSeen {
     pub refusals: BTreeMap<u32, u64>,
     /// Times the authorize page was asked for.
     pub authorize_requests: u64,
+    /// Identity tokens given to jobs of GitHub and Azure Pipelines.
+    pub identity_tokens: u64,
 }
 
 impl Entra {

@@ -94,7 +94,7 @@ async fn route(
             }
         }
         ["ci", kind @ ("github" | "pipelines")] => {
-            ci::answer(state, kind, &parts.headers, &query, &context)
+            ci::answer(state, kind, &parts, &query, &context)
         }
         _ => pages::message(StatusCode::NOT_FOUND, "Not found", "There is nothing here."),
     }

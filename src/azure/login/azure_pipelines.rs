@@ -1,0 +1,106 @@
+//! A job of Azure Pipelines, by the identity token of its service connection.
+//!
+//! Such a token lives a few minutes, less than a job: each request to Entra fetches its own.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, header};
+use serde::Deserialize;
+use url::Url;
+
+use super::assertion::{Application, Asserted, Assertions, address, federation_hint, fetch};
+use super::{Gear, Made, Unavailable};
+use crate::error::{Code, Error};
+use crate::net::Https;
+use crate::secret::Secret;
+
+const URL: &str = "SYSTEM_OIDCREQUESTURI";
+const TOKEN: &str = "SYSTEM_ACCESSTOKEN";
+const CONNECTION: &str = "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID";
+const API_VERSION: &str = "7.1";
+
+/// The job's way to its identity tokens.
+#[derive(Debug)]
+struct Job {
+    url: Url,
+    token: Secret,
+    https: Https,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(rename = "oidcToken")]
+    token: Secret,
+}
+
+pub(super) fn make(gear: &Gear<'_>) -> Made {
+    let missing = |why: String| Err(Unavailable::NotConfigured(why));
+    let Some(url) = gear.variable(URL) else {
+        return missing(format!("{URL} is not set"));
+    };
+    let Some(token) = gear.variable(TOKEN) else {
+        return missing(format!(
+            "{TOKEN} is not set: give the step `env: {TOKEN}: $(System.AccessToken)`"
+        ));
+    };
+    let Some(connection) = gear.variable(CONNECTION) else {
+        return missing(format!(
+            "{CONNECTION} is not set: run arcproxy in a task with `azureSubscription`, or set it"
+        ));
+    };
+    let task = |name: &str| gear.variable(&format!("AZURESUBSCRIPTION_{name}"));
+    let (tenant, client_id) = (&gear.settings.tenant, &gear.settings.client_id);
+    let application = Application::from([
+        (
+            "AZURESUBSCRIPTION_TENANT_ID",
+            task("TENANT_ID").or_else(|| tenant.clone()),
+        ),
+        (
+            "AZURESUBSCRIPTION_CLIENT_ID",
+            task("CLIENT_ID").or_else(|| client_id.clone()),
+        ),
+    ])
+    .map_err(|missing| Unavailable::NotConfigured(format!("{missing} is not set")))?;
+    let mut url = address(URL, &url)?;
+    url.query_pairs_mut()
+        .append_pair("api-version", API_VERSION)
+        .append_pair("serviceConnectionId", &connection);
+    let job = Job {
+        url,
+        token: token.into(),
+        https: gear.https.clone(),
+    };
+    Asserted::make(gear, &application, "Azure Pipelines", job)
+}
+
+#[async_trait]
+impl Assertions for Job {
+    async fn fresh(&self) -> Result<Secret, Error> {
+        let bad = |error: &(dyn std::error::Error + 'static)| {
+            Error::new(
+                Code::NotSignedIn,
+                format!("{URL} or {TOKEN} makes no sense"),
+            )
+            .caused_by(error)
+            .hinted("leave both as Azure Pipelines sets them")
+        };
+        let authorization = self.token.bearer().map_err(|error| bad(&error))?;
+        let request = Request::post(self.url.as_str())
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_LENGTH, "0")
+            // Else a token that is not taken is answered by a page to sign in at.
+            .header("x-tfs-fedauthredirect", "Suppress")
+            .body(Bytes::new())
+            .map_err(|error| bad(&error))?;
+        let hint = format!(
+            "check {CONNECTION}, that its federation is set up, and that {TOKEN} is $(System.AccessToken)"
+        );
+        let answer: Answer = fetch(&self.https, &request, &hint).await?;
+        Ok(answer.token)
+    }
+
+    fn hint(&self, number: &str) -> Option<String> {
+        federation_hint(number, "the service connection's identity token")
+    }
+}
