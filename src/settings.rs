@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::azure::cloud::Cloud;
 use crate::azure::id::{ClusterId, is_segment};
-use crate::azure::login::SignInSettings;
+use crate::azure::login::{Kept, SignInSettings};
 use crate::azure::profile::Profile;
 use crate::cli::{Cli, Format};
 use crate::error::{Code, Error};
@@ -39,6 +39,8 @@ pub struct Settings {
     pub context: Option<String>,
     /// Where the kubeconfig goes, and what runs with it.
     pub target: Target,
+    /// The folder for what one run leaves for the next; without it, nothing is left.
+    pub state_folder: Option<PathBuf>,
 }
 
 /// How to tell people and programs.
@@ -118,6 +120,14 @@ impl Environment {
         (!value.is_empty()).then(|| value.to_owned())
     }
 
+    /// One of `variables` alone.
+    #[cfg(test)]
+    pub(crate) fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let variables = variables.into_iter();
+        let owned = variables.map(|(name, value)| (name.to_owned(), value.into()));
+        Self(Arc::new(owned.collect()))
+    }
+
     /// The variable `name` as a path, if it is not empty.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         let value = self.0.get(name)?;
@@ -163,6 +173,12 @@ impl Settings {
         let cloud = cloud(&cli.cloud)?;
         let ca_files = cli.ca_file.iter().chain(&cloud.ca_file).cloned().collect();
         let mode = mode(cli.token, cli.token_file);
+        let state_folder = state_folder(environment);
+        let kept = if cli.no_cache {
+            Kept::default()
+        } else {
+            Kept::new(environment, state_folder.clone())
+        };
         let sign_in = SignInSettings {
             auth: cli.auth,
             tenant: environment.text("AZURE_TENANT_ID"),
@@ -171,6 +187,7 @@ impl Settings {
             subscription: clusters.subscription().map(str::to_owned),
             environment: environment.clone(),
             needs_bound: matches!(mode, Mode::Aad),
+            kept,
         };
         let default_port = if cli.command.is_empty() {
             DEFAULT_PORT
@@ -186,8 +203,14 @@ impl Settings {
             port: cli.port.unwrap_or(default_port),
             context: cli.kube_context,
             target: target(cli.command, cli.file, environment)?,
+            state_folder,
         })
     }
+}
+
+/// Where sign-ins are kept, for a run that only removes them.
+pub fn kept(environment: &Environment) -> Kept {
+    Kept::new(environment, state_folder(environment))
 }
 
 impl Clusters {
@@ -324,6 +347,20 @@ fn default_kubeconfig(environment: &Environment) -> Result<PathBuf, Error> {
         .hinted("give --file")
     })?;
     Ok(home.join(".kube").join("config"))
+}
+
+/// `arcproxy` in `XDG_STATE_HOME`, or in `.local/state` of the home folder if there is one.
+fn state_folder(environment: &Environment) -> Option<PathBuf> {
+    let given = environment.path("XDG_STATE_HOME");
+    let base = match given.filter(|folder| folder.is_absolute()) {
+        Some(folder) => folder,
+        // A home folder that does not exist is not to come into being for this.
+        None => environment
+            .path("HOME")
+            .filter(|home| home.is_dir())?
+            .join(".local/state"),
+    };
+    Some(base.join("arcproxy"))
 }
 
 #[cfg(test)]

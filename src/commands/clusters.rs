@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::upstream::Cluster;
 use crate::azure::arm::{Arm, AuthenticationMethod};
 use crate::azure::id::ClusterId;
-use crate::azure::login::{self, SignIn};
+use crate::azure::login::{self, Prompt, SignIn, Teller};
 use crate::azure::pop::PopKey;
 use crate::azure::types::ClusterProperties;
 use crate::clock::Clock;
@@ -39,19 +39,28 @@ pub(super) struct Azure {
 
 impl Azure {
     /// Readies the way to Azure; nothing is sent yet.
-    pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn new(settings: &Settings, printer: Printer) -> Result<Self, Error> {
         let clock = Clock::system();
         let trust = Trust::system(settings.ca_files.iter().map(std::path::PathBuf::as_path))
             .map_err(|error| tls(&error))?;
         let net = Net::new(trust);
         let https = Https::new(net.clone(), clock.clone()).map_err(|error| tls(&error))?;
-        let sign_in = login::choose(&settings.sign_in, &settings.cloud, &https, &clock)?;
+        let teller = Teller::new(move |prompt| printer.tell(&event(prompt)));
+        let sign_in = login::choose(&settings.sign_in, &settings.cloud, &https, &clock, &teller)?;
         Ok(Self {
             arm: Arm::new(https, &settings.cloud, sign_in.clone()),
             dialer: Arc::new(Dialer::new(net).map_err(|error| tls(&error))?),
             clock,
             sign_in,
         })
+    }
+}
+
+/// What a person has to do, as an event.
+fn event<'a>(prompt: &Prompt<'a>) -> Event<'a> {
+    match *prompt {
+        Prompt::Browser { url } => Event::SignInPage { url },
+        Prompt::DeviceCode { url, code, minutes } => Event::DeviceCode { url, code, minutes },
     }
 }
 
