@@ -18,6 +18,7 @@ mod nonsense;
 mod output;
 mod passing;
 mod refresh;
+mod sign_in_user;
 mod start;
 mod streams;
 mod switches;

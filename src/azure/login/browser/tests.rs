@@ -99,3 +99,63 @@ fn an_attempt_proves_itself_as_rfc_7636_has_it() {
     assert_ne!(one.state, other.state);
     assert_ne!(one.nonce, one.state);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_waited_for_without_end() {
+    let cloud = crate::azure::cloud::Cloud::named("AzureCloud").expect("known");
+    let trust = crate::net::Trust::system([]).expect("a trust store");
+    let clock = crate::clock::Clock::system();
+    let https = crate::net::Https::new(crate::net::Net::new(trust), clock.clone());
+    let told = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let tell = told.clone();
+    let gear = Gear {
+        settings: &super::super::SignInSettings {
+            auth: Auth::Browser,
+            // Nothing is opened: the command that is found first opens it.
+            environment: crate::settings::Environment::of([("BROWSER", "true")]),
+            ..Default::default()
+        },
+        cloud: &cloud,
+        https: &https.expect("a client"),
+        clock: &clock,
+        teller: &Teller::new(move |prompt| {
+            if let Prompt::Browser { url } = prompt {
+                (*url).clone_into(&mut tell.lock().expect("whole"));
+            }
+        }),
+    };
+    let Ok(browser) = make(&gear) else {
+        panic!("it is made when it is chosen");
+    };
+    let began = tokio::time::Instant::now();
+    let ended = browser
+        .bearer("https://management.azure.com/.default")
+        .await;
+    assert_eq!(began.elapsed().as_secs(), 5 * 60);
+    let error = ended.expect_err("nobody came");
+    assert!(error.what().contains("within 5 minutes"), "{error}");
+    let again = browser
+        .bearer("https://management.azure.com/.default")
+        .await;
+    assert_eq!(again.expect_err("nobody is asked again so soon"), error);
+    assert_eq!(began.elapsed().as_secs(), 5 * 60);
+
+    let url = Url::parse(&told.lock().expect("whole")).expect("a URL");
+    assert_eq!(url.path(), "/organizations/oauth2/v2.0/authorize");
+    let query: std::collections::HashMap<_, _> = url.query_pairs().collect();
+    for (name, value) in [
+        ("client_id", "04b07795-8ddb-461a-bbee-02f9e1bf7b46"),
+        ("response_type", "code"),
+        ("response_mode", "query"),
+        (
+            "scope",
+            "https://management.azure.com/.default offline_access openid profile",
+        ),
+        ("code_challenge_method", "S256"),
+        ("prompt", "select_account"),
+    ] {
+        assert_eq!(query[name], value, "{name}");
+    }
+    assert!(query["redirect_uri"].starts_with("http://localhost:"));
+    assert_ne!(query["nonce"], query["state"]);
+}
