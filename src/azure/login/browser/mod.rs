@@ -139,16 +139,17 @@ impl Browser {
     ) -> Result<Granted, Error> {
         let endpoint = &self.desk.endpoint;
         let code = returned.code().map_err(|(error, description)| {
-            let what = if error == "access_denied" {
-                "the sign-in was cancelled in the browser".to_owned()
-            } else {
-                format!("{} refused the sign-in", endpoint.host())
-            };
             let words = if description.is_empty() {
                 error
             } else {
                 description
             };
+            if error == "access_denied" {
+                let what = "the sign-in was cancelled in the browser";
+                return token_endpoint::refusal(Code::SignInRefused, what, words)
+                    .hinted("run it again to sign in after all");
+            }
+            let what = format!("{} refused the sign-in", endpoint.host());
             token_endpoint::refusal(Code::SignInRefused, &what, words)
         })?;
         let grant = [

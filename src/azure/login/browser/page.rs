@@ -25,8 +25,8 @@ impl Page {
     /// It worked, for `name`.
     pub(super) fn success(name: Option<&str>) -> Self {
         let name = name.map_or_else(
-            || "arcproxy can reach your clusters now.".to_owned(),
-            |name| format!("Signed in to arcproxy as <b>{}</b>.", escape(name)),
+            || "arcproxy reaches your clusters as you.".to_owned(),
+            |name| format!("arcproxy reaches your clusters as <b>{}</b>.", escape(name)),
         );
         Self {
             is_good: true,
