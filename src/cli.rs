@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use clap::builder::{FalseyValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{
+    Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+};
 
 use crate::azure::login::Auth;
 use crate::secret::Secret;
@@ -21,14 +23,26 @@ Examples:
   arcproxy -n edge-42 -g factories -- kubectl get pods -A  for one command
   arcproxy -n edge-42 -g factories --token-file sa.token   as a Kubernetes service account
   arcproxy -n edge-42 -g factories -f -                    kubeconfig to stdout
+  arcproxy logout                                          forget who signed in
 
 Exit codes: 0 ok, 1 unexpected, 2 usage, 3 sign-in, 4 Azure refused, 5 tunnel, port or proxy,
 6 kubeconfig; a command after -- gives its own (128+n when signal n ended it).";
 
 /// Reach an Azure Arc-enabled Kubernetes cluster with kubectl through cluster connect.
 #[derive(Debug, Parser)]
-#[command(name = "arcproxy", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    name = "arcproxy",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
+    /// What to do in place of reaching a cluster
+    #[command(subcommand)]
+    pub instead: Option<Instead>,
+
     /// Name of the connected cluster
     #[arg(short, long, env = "ARCPROXY_NAME", value_name = "CLUSTER")]
     pub name: Option<String>,
@@ -99,6 +113,10 @@ pub struct Cli {
         default_value = "auto"
     )]
     pub auth: Auth,
+
+    /// Keep no sign-in of browser and device-code for the next run, and use none that was kept
+    #[arg(long, env = "ARCPROXY_NO_CACHE", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    pub no_cache: bool,
 
     /// More certificate authorities to trust, PEM
     #[arg(long, env = "ARCPROXY_CA_FILE", value_name = "FILE")]
@@ -223,6 +241,13 @@ fn exclusive(command: &mut clap::Command, one: &[&str], other: &[&str]) -> clap:
         other.join(" and ")
     );
     command.error(ErrorKind::ArgumentConflict, text)
+}
+
+/// What to do in place of reaching a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Instead {
+    /// Remove the sign-ins that were kept for the next run
+    Logout,
 }
 
 /// Lines for people, or JSON for programs.

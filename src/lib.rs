@@ -39,7 +39,7 @@ pub mod tunnel;
 
 use std::ffi::OsString;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Instead};
 use crate::error::{Code, Error};
 use crate::printer::{Printer, Stdout};
 use crate::settings::{Environment, Settings, Target, Telling};
@@ -70,7 +70,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn begin(cli: Cli, printer: Printer) -> Result<u8, Error> {
-    let settings = Settings::new(cli, &Environment::process())?;
+    let environment = Environment::process();
+    if let Some(Instead::Logout) = cli.instead {
+        return commands::logout(&settings::kept(&environment), printer);
+    }
+    let settings = Settings::new(cli, &environment)?;
     if let (Target::Stdout, cli::Format::Json) = (&settings.target, printer.output()) {
         return Err(Error::new(Code::Usage, "-f - and -o json both want stdout")
             .hinted("write the kubeconfig to a file, or leave -o json out"));

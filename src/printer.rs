@@ -35,6 +35,20 @@ pub enum Stdout {
 /// Something that is now true.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// Somebody is to sign in on this page, which is opened in the browser.
+    SignInPage {
+        /// The page.
+        url: &'a str,
+    },
+    /// Somebody is to enter this code on any device.
+    DeviceCode {
+        /// The page to enter it on.
+        url: &'a str,
+        /// The code.
+        code: &'a str,
+        /// For how many minutes it is good.
+        minutes: u64,
+    },
     /// Signed in.
     SignedIn {
         /// As whom, and how.
@@ -83,6 +97,22 @@ pub enum Event<'a> {
     },
     /// The end has begun.
     Stopping,
+    /// A sign-in that was kept is removed.
+    SignedOut {
+        /// Whose.
+        who: &'a str,
+        /// Where they had signed in.
+        from: &'a str,
+    },
+    /// No sign-in was kept.
+    NobodySignedIn,
+}
+
+impl Event<'_> {
+    /// Whether nothing goes on until somebody has read it.
+    fn asks(&self) -> bool {
+        matches!(self, Self::SignInPage { .. } | Self::DeviceCode { .. })
+    }
 }
 
 /// Writes for people and programs.
@@ -134,7 +164,7 @@ impl Printer {
 
     /// Tells of `event`.
     pub fn tell(&self, event: &Event<'_>) {
-        if !self.telling.quiet
+        if (!self.telling.quiet || event.asks())
             && let Some(line) = progress(event)
         {
             to_stderr(&line);
@@ -222,6 +252,10 @@ fn progress(event: &Event<'_>) -> Option<String> {
     let line =
         |text: String, took: &Duration| Some(format!("✓ {text}   {:.1} s", took.as_secs_f64()));
     match event {
+        Event::SignInPage { url } => Some(format!(
+            "Sign in with the browser that opens now. If none does, go to\n\n  {url}\n"
+        )),
+        Event::DeviceCode { url, code, minutes } => Some(device_code(url, code, *minutes)),
         Event::SignedIn { identity, took } => line(format!("Signed in as {identity}"), took),
         Event::Cluster { name, facts, took } => {
             let all: Vec<_> = std::iter::once(name).chain(facts).copied().collect();
@@ -239,8 +273,22 @@ fn progress(event: &Event<'_>) -> Option<String> {
             line(format!("Tunnel open through {relay}{version}"), took)
         }
         Event::Stopping => Some("Stopping.".to_owned()),
-        Event::Listening { .. } | Event::Merged { .. } | Event::Ready { .. } => None,
+        Event::Listening { .. }
+        | Event::Merged { .. }
+        | Event::Ready { .. }
+        | Event::SignedOut { .. }
+        | Event::NobodySignedIn => None,
     }
+}
+
+/// The code in a frame, where nobody overlooks it; in one piece, so that it can be copied.
+fn device_code(url: &str, code: &str, minutes: u64) -> String {
+    let bar = "─".repeat(code.chars().count() + 8);
+    format!(
+        "To sign in, open this page in any browser\n\n  {url}\n\nand enter the code\n\n  \
+         ┌{bar}┐\n  │    {code}    │\n  └{bar}┘\n\nIt is good for {minutes} minutes. \
+         Enter it only if you started this sign-in yourself.\n"
+    )
 }
 
 /// The lines of az's proxy, which tools wait for word by word.
@@ -264,15 +312,24 @@ fn azs_lines(event: &Event<'_>) -> Vec<String> {
                 "Press Ctrl+C to close proxy.".to_owned(),
             ]
         }
-        Event::SignedIn { .. } | Event::Cluster { .. } | Event::Tunnel { .. } | Event::Stopping => {
-            Vec::new()
-        }
+        Event::SignedOut { who, from } => vec![format!("Signed out {who} at {from}")],
+        Event::NobodySignedIn => vec!["No sign-in was kept.".to_owned()],
+        Event::SignInPage { .. }
+        | Event::DeviceCode { .. }
+        | Event::SignedIn { .. }
+        | Event::Cluster { .. }
+        | Event::Tunnel { .. }
+        | Event::Stopping => Vec::new(),
     }
 }
 
 fn as_json(event: &Event<'_>) -> Value {
     let seconds = Duration::as_secs_f64;
     match event {
+        Event::SignInPage { url } => json!({"event": "sign-in-page", "url": url}),
+        Event::DeviceCode { url, code, minutes } => {
+            json!({"event": "device-code", "url": url, "code": code, "minutes": minutes})
+        }
         Event::SignedIn { identity, took } => {
             json!({"event": "signed-in", "identity": identity, "seconds": seconds(took)})
         }
@@ -296,6 +353,10 @@ fn as_json(event: &Event<'_>) -> Value {
             json!({"event": "ready", "context": context, "file": file})
         }
         Event::Stopping => json!({"event": "stopping"}),
+        Event::SignedOut { who, from } => {
+            json!({"event": "signed-out", "identity": who, "authority": from})
+        }
+        Event::NobodySignedIn => json!({"event": "nobody-signed-in"}),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::azure::cloud::Cloud;
 use crate::azure::id::{ClusterId, is_segment};
-use crate::azure::login::SignInSettings;
+use crate::azure::login::{Kept, SignInSettings};
 use crate::azure::profile::Profile;
 use crate::cli::{Cli, Format};
 use crate::error::{Code, Error};
@@ -123,6 +123,14 @@ impl Environment {
         (!value.is_empty()).then(|| value.to_owned())
     }
 
+    /// One of `variables` alone.
+    #[cfg(test)]
+    pub(crate) fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let variables = variables.into_iter();
+        let owned = variables.map(|(name, value)| (name.to_owned(), value.into()));
+        Self(Arc::new(owned.collect()))
+    }
+
     /// The variable `name` as a path, if it is not empty.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         let value = self.0.get(name)?;
@@ -170,6 +178,12 @@ impl Settings {
         let proxies = WebProxies::read(cli.proxy.as_ref(), |name| environment.text(name))
             .map_err(|bad| Error::new(Code::Usage, bad.to_string()).hinted(bad.hint))?;
         let mode = mode(cli.token, cli.token_file);
+        let state_folder = state_folder(environment);
+        let kept = if cli.no_cache {
+            Kept::default()
+        } else {
+            Kept::new(environment, state_folder.clone())
+        };
         let sign_in = SignInSettings {
             auth: cli.auth,
             tenant: environment.text("AZURE_TENANT_ID"),
@@ -178,6 +192,7 @@ impl Settings {
             subscription: clusters.subscription().map(str::to_owned),
             environment: environment.clone(),
             needs_bound: matches!(mode, Mode::Aad),
+            kept,
         };
         let default_port = if cli.command.is_empty() {
             DEFAULT_PORT
@@ -194,9 +209,14 @@ impl Settings {
             port: cli.port.unwrap_or(default_port),
             context: cli.kube_context,
             target: target(cli.command, cli.file, environment)?,
-            state_folder: state_folder(environment),
+            state_folder: state_folder.filter(|_| !cli.no_cache),
         })
     }
+}
+
+/// Where sign-ins are kept, for a run that only removes them.
+pub fn kept(environment: &Environment) -> Kept {
+    Kept::new(environment, state_folder(environment))
 }
 
 impl Clusters {

@@ -10,9 +10,10 @@ use http::{Method, Request, StatusCode, header};
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::challenge;
 use super::cloud::Cloud;
 use super::id::ClusterId;
-use super::login::SignIn;
+use super::login::{AccessToken, SignIn};
 use super::types::{Cluster, CredentialResults, ErrorBody, ErrorDocument, Page, Subscription};
 use crate::error::{Code, Error};
 use crate::net::{Answer, Https, Tried, may_pass};
@@ -155,8 +156,29 @@ impl Arm {
 
     /// Asks ARM. Every call here may be repeated: the reads change nothing, and credentials that
     /// nobody got do no harm.
+    ///
+    /// Where the answer wants the sign-in to show more, it is signed in anew and asked once more.
     async fn call(&self, method: Method, url: &Url, body: Bytes) -> Result<(Answer, Tried), Error> {
         let token = self.sign_in.bearer(&self.scope).await?;
+        let (answer, tried) = self.send(&method, url, body.clone(), &token).await?;
+        let Some(claims) = challenge::claims(&answer) else {
+            return Ok((answer, tried));
+        };
+        tracing::info!(claims, "ARM wants the sign-in to show more");
+        let token = self
+            .sign_in
+            .challenged(&self.scope, &token.secret, &claims)
+            .await?;
+        self.send(&method, url, body, &token).await
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: Bytes,
+        token: &AccessToken,
+    ) -> Result<(Answer, Tried), Error> {
         let authorization = token.secret.bearer().map_err(|error| {
             Error::new(
                 Code::SignInRefused,
@@ -165,7 +187,7 @@ impl Arm {
             .caused_by(&error)
         })?;
         let request = Request::builder()
-            .method(&method)
+            .method(method)
             .uri(url.as_str())
             .header(header::AUTHORIZATION, authorization)
             .header(header::CONTENT_TYPE, "application/json")

@@ -1,6 +1,7 @@
 //! Azure: the cloud's addresses, sign-in, proof of possession, and Azure Resource Manager.
 
 pub mod arm;
+mod challenge;
 pub mod cloud;
 pub mod id;
 pub mod login;

@@ -12,7 +12,7 @@ use super::upstream::Cluster;
 use crate::azure::arm::{Arm, AuthenticationMethod};
 use crate::azure::cloud::Cloud;
 use crate::azure::id::ClusterId;
-use crate::azure::login::{self, SignIn};
+use crate::azure::login::{self, Prompt, SignIn, Teller};
 use crate::azure::pop::PopKey;
 use crate::azure::types::ClusterProperties;
 use crate::clock::Clock;
@@ -42,13 +42,14 @@ pub(super) struct Azure {
 
 impl Azure {
     /// Readies the way to Azure; nothing is sent yet.
-    pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn new(settings: &Settings, printer: Printer) -> Result<Self, Error> {
         let clock = Clock::system();
         let trust = Trust::system(settings.ca_files.iter().map(std::path::PathBuf::as_path))
             .map_err(|error| tls(&error))?;
         let net = Net::through(settings.proxies.clone(), trust);
         let https = Https::new(net.clone(), clock.clone()).map_err(|error| tls(&error))?;
-        let sign_in = login::choose(&settings.sign_in, &settings.cloud, &https, &clock)?;
+        let teller = Teller::new(move |prompt| printer.tell(&event(prompt)));
+        let sign_in = login::choose(&settings.sign_in, &settings.cloud, &https, &clock, &teller)?;
         let folder = settings.state_folder.clone();
         let remembered = folder.map_or_else(Remembered::disabled, Remembered::in_folder);
         Ok(Self {
@@ -76,6 +77,14 @@ impl Azure {
             .map(|cluster| (cluster.session.id().clone(), cluster.session.relay()))
             .collect();
         spawn_blocking(move || remembered.keep(&cloud, relays))
+    }
+}
+
+/// What a person has to do, as an event.
+fn event<'a>(prompt: &Prompt<'a>) -> Event<'a> {
+    match *prompt {
+        Prompt::Browser { url } => Event::SignInPage { url },
+        Prompt::DeviceCode { url, code, minutes } => Event::DeviceCode { url, code, minutes },
     }
 }
 

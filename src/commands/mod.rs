@@ -2,7 +2,9 @@
 
 mod clusters;
 mod connect;
+mod logout;
 mod probe;
 mod upstream;
 
 pub use connect::connect;
+pub use logout::logout;

@@ -19,13 +19,17 @@ const AGAIN: Duration = Duration::from_secs(1);
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
 
 impl Session {
-    /// Renews relay credentials and tokens before they end, until it is dropped.
+    /// Renews relay credentials and tokens before they end, until it is dropped. Neither waits for
+    /// the other: a token may want a person to sign in anew, which takes minutes.
     pub async fn keep_fresh(&self) {
+        tokio::join!(self.keep_lease(), self.keep_identity());
+    }
+
+    async fn keep_lease(&self) {
         let mut lease = Renewal::default();
-        let mut identity = Renewal::default();
         let mut walls = Walls::new();
         loop {
-            sleep(TICK.min(self.shortest_life() / 10)).await;
+            self.tick().await;
             if walls.have_jumped() {
                 // The offset to the server's clock is of before: any answer tells the new one.
                 tracing::info!(cluster = self.id.name, "the clock jumped");
@@ -40,11 +44,22 @@ impl Session {
                 let renewed = self.refresh_lease().await;
                 lease.note("relay credentials", &self.id.name, renewed);
             }
+        }
+    }
+
+    async fn keep_identity(&self) {
+        let mut identity = Renewal::default();
+        loop {
+            self.tick().await;
             if identity.may_try() {
                 let renewed = self.identity.refresh(&self.clock, &self.id).await;
                 identity.note("token", &self.id.name, renewed);
             }
         }
+    }
+
+    async fn tick(&self) {
+        sleep(TICK.min(self.shortest_life() / 10)).await;
     }
 
     async fn refresh_lease(&self) -> Result<bool, Error> {

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use arcproxy::azure::cloud::Cloud;
-use arcproxy::azure::login::{self, SignInSettings};
+use arcproxy::azure::login::{self, SignInSettings, Teller};
 use arcproxy::clock::Clock;
 use arcproxy::net::{Https, Net, Trust};
 use serde_json::Value;
@@ -123,7 +123,8 @@ async fn arm_token(world: &World) -> String {
         client_secret: Some(world.emulator.client_secret().into()),
         ..SignInSettings::default()
     };
-    let sign_in = login::choose(&settings, &cloud, &https, &clock).unwrap();
+    let nobody = Teller::new(|_| {});
+    let sign_in = login::choose(&settings, &cloud, &https, &clock, &nobody).unwrap();
     let token = sign_in
         .bearer(&cloud.resource_manager_scope())
         .await

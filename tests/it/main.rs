@@ -21,6 +21,7 @@ mod passing;
 mod refresh;
 mod resumption;
 mod sign_in;
+mod sign_in_user;
 mod start;
 mod streams;
 mod switches;

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use super::{AccessToken, is_due};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::secret::Secret;
 
 /// The newest token for each scope. Concurrent calls for one scope fetch it once.
 pub(super) struct BearerCache {
@@ -43,10 +44,7 @@ impl BearerCache {
     where
         F: Future<Output = Result<AccessToken, Error>>,
     {
-        let slot = {
-            let mut scopes = self.scopes.lock().await;
-            scopes.entry(scope.to_owned()).or_default().clone()
-        };
+        let slot = self.slot(scope).await;
         let mut slot = slot.lock().await;
         let now = self.clock.now();
         if let Some(kept) = &*slot
@@ -69,6 +67,40 @@ impl BearerCache {
             }
             (Err(error), _) => Err(error),
         }
+    }
+
+    /// A token for `scope` in the place of `refused`: the one that took it already, or what `fetch`
+    /// gets.
+    ///
+    /// Cancel safe: what is cut short is fetched by the next call.
+    pub(super) async fn replace<F>(
+        &self,
+        scope: &str,
+        refused: &Secret,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<AccessToken, Error>
+    where
+        F: Future<Output = Result<AccessToken, Error>>,
+    {
+        let slot = self.slot(scope).await;
+        let mut slot = slot.lock().await;
+        if let Some(kept) = &*slot
+            && kept.token.secret != *refused
+        {
+            return Ok(kept.token.clone());
+        }
+        let token = fetch().await?;
+        let fetched = self.clock.now();
+        *slot = Some(Kept {
+            token: token.clone(),
+            fetched,
+        });
+        Ok(token)
+    }
+
+    async fn slot(&self, scope: &str) -> Arc<Mutex<Option<Kept>>> {
+        let mut scopes = self.scopes.lock().await;
+        scopes.entry(scope.to_owned()).or_default().clone()
     }
 }
 
@@ -139,6 +171,20 @@ mod tests {
         let end = clock.now() + 3600;
         let renewed = text(&cache, "a", Ok(token("new", end))).await;
         assert_eq!(renewed.expect("a token"), "new");
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_is_replaced_once() {
+        let clock = Clock::system();
+        let end = clock.now() + 3600;
+        let cache = BearerCache::new(clock);
+        let old = text(&cache, "a", Ok(token("old", end))).await;
+        let old = Secret::from(old.expect("a token"));
+        for fetched in [Ok(token("new", end)), refused()] {
+            let replaced = cache.replace("a", &old, || async { fetched }).await;
+            assert_eq!(replaced.expect("a token").secret.expose(), "new");
+        }
+        assert_eq!(text(&cache, "a", refused()).await.expect("a token"), "new");
     }
 
     #[tokio::test]

@@ -8,14 +8,19 @@ mod assertion;
 mod azure_cli;
 mod azure_pipelines;
 mod bridge;
+mod browser;
 mod cache;
 mod certificate;
+mod device_code;
 mod github;
+mod kept;
 mod key_file;
 mod managed_identity;
 mod method;
+mod presence;
 mod service_principal;
 mod token_endpoint;
+mod user;
 mod workload_identity;
 
 use std::fmt::Debug;
@@ -31,6 +36,7 @@ use crate::net::Https;
 use crate::secret::Secret;
 use crate::settings::Environment;
 
+pub use kept::Kept;
 pub use method::Auth;
 use token_endpoint::TokenEndpoint;
 
@@ -63,6 +69,70 @@ pub trait SignIn: Debug + Send + Sync {
     /// # Errors
     /// Entra refuses or cannot be reached, or this method cannot give such tokens.
     async fn bound(&self, scope: &str, key: &PopKey) -> Result<AccessToken, Error>;
+
+    /// A bearer token for `scope` in the place of `refused`, for which a service wants the sign-in
+    /// to show `claims`. Only a person can show more: other methods say so.
+    ///
+    /// # Errors
+    /// As those of [`SignIn::bearer`].
+    async fn challenged(
+        &self,
+        _scope: &str,
+        _refused: &Secret,
+        _claims: &str,
+    ) -> Result<AccessToken, Error> {
+        Err(challenge_refused(&self.description()))
+    }
+}
+
+/// A service asks for what `who` cannot show.
+fn challenge_refused(who: &str) -> Error {
+    Error::new(
+        Code::SignInRefused,
+        format!("Azure asks for more than the sign-in as {who} shows"),
+    )
+    .because("a conditional access policy or a risk that was seen wants a new sign-in, perhaps with a second factor")
+    .hinted("sign in with --auth browser or --auth device-code, or ask an administrator to exempt this identity")
+}
+
+/// What a person has to do to sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prompt<'a> {
+    /// Finish in the browser, which is opened at this page.
+    Browser {
+        /// The page.
+        url: &'a str,
+    },
+    /// Enter a code in a browser anywhere.
+    DeviceCode {
+        /// The page to enter it on.
+        url: &'a str,
+        /// The code.
+        code: &'a str,
+        /// For how many minutes it is good.
+        minutes: u64,
+    },
+}
+
+/// How a person is told what to do.
+#[derive(Clone)]
+pub struct Teller(Arc<dyn Fn(&Prompt<'_>) + Send + Sync>);
+
+impl Teller {
+    /// Tells with `tell`.
+    pub fn new(tell: impl Fn(&Prompt<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    fn tell(&self, prompt: &Prompt<'_>) {
+        (self.0)(prompt);
+    }
+}
+
+impl Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Teller").finish_non_exhaustive()
+    }
 }
 
 /// Whether what was fetched at `fetched` and ends at `expires` is due for renewal at `now`: five
@@ -90,6 +160,8 @@ pub struct SignInSettings {
     /// Whether requests to the cluster need a token that is bound to a key, as in every mode but
     /// that of a service account.
     pub needs_bound: bool,
+    /// Where people's sign-ins are kept for the next run.
+    pub kept: Kept,
 }
 
 /// What methods are made with.
@@ -98,6 +170,7 @@ struct Gear<'a> {
     cloud: &'a Cloud,
     https: &'a Https,
     clock: &'a Clock,
+    teller: &'a Teller,
 }
 
 /// A method that is ready, or why it is not.
@@ -118,7 +191,8 @@ impl From<Error> for Unavailable {
 }
 
 /// Makes the method that the settings name or, for `auto`, the first that is configured; the log
-/// says which, and why those before it were not taken.
+/// says which, and why those before it were not taken. A person who has to do something for it is
+/// told by `teller`.
 ///
 /// # Errors
 /// None is configured, or one is configured in part.
@@ -127,12 +201,14 @@ pub fn choose(
     cloud: &Cloud,
     https: &Https,
     clock: &Clock,
+    teller: &Teller,
 ) -> Result<Arc<dyn SignIn>, Error> {
     let gear = Gear {
         settings,
         cloud,
         https,
         clock,
+        teller,
     };
     if settings.auth != Auth::Auto {
         return make(settings.auth, &gear).map_err(|unavailable| match unavailable {
@@ -170,6 +246,8 @@ fn make(auth: Auth, gear: &Gear<'_>) -> Made {
         Auth::AzurePipelines => azure_pipelines::make(gear),
         Auth::AzureCli => azure_cli::make(gear),
         Auth::ManagedIdentity => managed_identity::make(gear),
+        Auth::Browser => browser::make(gear),
+        Auth::DeviceCode => device_code::make(gear),
         _ => Err(Unavailable::NotConfigured("it is not built yet".to_owned())),
     }
 }

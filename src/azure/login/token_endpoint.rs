@@ -59,6 +59,13 @@ pub(super) struct Refused {
     pub(super) claims: Option<String>,
 }
 
+impl Refused {
+    /// The number of Entra's AADSTS code, where its words begin with one.
+    pub(super) fn number(&self) -> Option<u32> {
+        aadsts(&self.error_description)?.parse().ok()
+    }
+}
+
 /// How often a request may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sending {
@@ -329,14 +336,14 @@ fn sentence(description: &str) -> &str {
         .trim()
 }
 
+/// The digits of the AADSTS code in `text`.
+fn aadsts(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("AADSTS")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()
+}
+
 fn hint(sentence: &str) -> Option<&'static str> {
-    let number: String = sentence
-        .split_once("AADSTS")?
-        .1
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect();
-    Some(match number.as_str() {
+    Some(match aadsts(sentence)? {
         "7000215" => {
             "AZURE_CLIENT_SECRET is not the application's secret: set the secret's value, not its id"
         }
@@ -350,6 +357,21 @@ fn hint(sentence: &str) -> Option<&'static str> {
         "90033" => "Entra has a fault that passes: try again in a minute",
         "500011" => {
             "the cluster's server application is unknown in this tenant: an administrator consents to it once"
+        }
+        "50076" | "50079" | "50158" => {
+            "a policy asks for a second factor: sign in with --auth browser or --auth device-code"
+        }
+        "53003" => {
+            "a conditional access policy forbids this sign-in: its administrator can say from where and how it is allowed"
+        }
+        "530084" => {
+            "a policy takes tokens of managed devices only: sign in as a service principal, or use a service-account token with --token-file"
+        }
+        "65001" => {
+            "the client needs consent: sign in with --auth browser, or have an administrator consent once"
+        }
+        "50173" | "70043" | "700082" => {
+            "the sign-in has ended: sign in again, with `az login` where az was used"
         }
         _ => return None,
     })

@@ -22,6 +22,7 @@ pub(super) struct Expected<'a> {
     pub(super) keys: &'a Keys,
     pub(super) issuer: &'a str,
     pub(super) audiences: &'a [String],
+    pub(super) context: Option<&'a str>,
     pub(super) now: u64,
 }
 
@@ -49,6 +50,12 @@ pub(super) fn authenticate(
     let expiry = claims.get("exp").and_then(Value::as_u64).unwrap_or(0);
     if expiry <= expected.now {
         return Err(error::expired_token(expiry, expected.now));
+    }
+    if let Some(context) = expected.context {
+        let shown = claims.get("acrs").and_then(Value::as_array);
+        if !shown.is_some_and(|shown| shown.iter().any(|one| one == context)) {
+            return Err(error::insufficient_claims(context));
+        }
     }
     // A token that is bound to a key is not a bearer token.
     let object_id = text("oid").filter(|_| claims.get("cnf").is_none());

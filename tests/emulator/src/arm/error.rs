@@ -1,5 +1,6 @@
 //! ARM's refusals: a code, a message, and the status they come with.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::{Response, StatusCode, header};
 use serde_json::json;
 
@@ -14,6 +15,8 @@ pub(super) struct ArmError {
     pub(super) code: &'static str,
     message: String,
     challenge: Option<&'static str>,
+    /// What the next token has to show, JSON.
+    claims: Option<String>,
     retry_after: Option<u64>,
 }
 
@@ -24,6 +27,7 @@ impl ArmError {
             code,
             message: message.into(),
             challenge: None,
+            claims: None,
             retry_after: None,
         }
     }
@@ -34,10 +38,18 @@ impl ArmError {
         let mut response = crate::http::json(self.status, &body);
         let headers = response.headers_mut();
         if let Some(reason) = self.challenge {
-            let challenge = format!(
-                "Bearer authorization_uri=\"{authority}/{tenant}\", error=\"invalid_token\", \
+            let kind = match self.claims {
+                Some(_) => "insufficient_claims",
+                None => "invalid_token",
+            };
+            let mut challenge = format!(
+                "Bearer authorization_uri=\"{authority}/{tenant}\", error=\"{kind}\", \
                  error_description=\"{reason}\""
             );
+            if let Some(claims) = &self.claims {
+                let encoded = BASE64_STANDARD.encode(claims);
+                challenge.extend([", claims=\"", &encoded, "\""]);
+            }
             headers.insert(header::WWW_AUTHENTICATE, header_value(&challenge));
         }
         if let Some(seconds) = self.retry_after {
@@ -112,6 +124,21 @@ pub(super) fn expired_token(expiry: u64, now: u64) -> ArmError {
             timestamp(now),
         ),
     )
+}
+
+pub(super) fn insufficient_claims(context: &str) -> ArmError {
+    let claims = json!({ "access_token": { "acrs": { "essential": true, "value": context } } });
+    ArmError {
+        claims: Some(claims.to_string()),
+        ..unauthorized(
+            "InvalidAuthenticationToken",
+            "The access token has insufficient claims.",
+            format!(
+                "The access token does not show the authentication context '{context}' that a \
+                 conditional access policy requires."
+            ),
+        )
+    }
 }
 
 pub(super) fn authorization_failed(

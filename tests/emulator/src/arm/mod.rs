@@ -111,6 +111,7 @@ impl Arm {
             other_ca: other.pem().to_owned(),
             connections: AtomicU64::new(0),
             seen: Mutex::default(),
+            context: Mutex::default(),
             url: OnceLock::new(),
         });
         let tls = certificates::server_config(authority, &["h2", "http/1.1"])
@@ -163,6 +164,17 @@ impl Arm {
             .clone()
     }
 
+    /// Wants tokens to show the authentication context `context`, as conditional access has it, or
+    /// none.
+    pub fn require_context(&self, context: Option<&str>) {
+        let mut required = self
+            .state
+            .context
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *required = context.map(str::to_owned);
+    }
+
     /// Stops it.
     pub async fn stop(&self) {
         self.service.stop().await;
@@ -192,6 +204,7 @@ struct State {
     other_ca: String,
     connections: AtomicU64,
     seen: Mutex<ArmSeen>,
+    context: Mutex<Option<String>>,
     url: OnceLock<String>,
 }
 
@@ -212,6 +225,14 @@ impl State {
             .iter()
             .flat_map(|audience| [format!("{audience}/"), (*audience).to_owned()])
             .collect()
+    }
+
+    /// The authentication context that tokens have to show.
+    fn context(&self) -> Option<String> {
+        self.context
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The authority that the credentials of `cluster` carry.

@@ -115,6 +115,7 @@ async fn route(state: &State, request: Request<Incoming>) -> (&'static str, Outc
                 keys: &state.entra.keys(),
                 issuer: &state.entra.issuer(),
                 audiences: &state.audiences(),
+                context: state.context().as_deref(),
                 now,
             },
         )?;

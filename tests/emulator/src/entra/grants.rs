@@ -26,6 +26,8 @@ pub(super) struct Grant {
     pub(super) client_id: String,
     pub(super) scope: String,
     pub(super) nonce: Option<String>,
+    /// The authentication contexts that the sign-in satisfied.
+    pub(super) contexts: Vec<String>,
 }
 
 /// An authorization code's grant, and what its redeemer has to show.
@@ -44,6 +46,7 @@ struct Device {
     user_code: String,
     client_id: String,
     scope: String,
+    contexts: Vec<String>,
     issued: u64,
     polled: Option<Instant>,
     verdict: Option<Verdict>,
@@ -80,6 +83,7 @@ pub(super) struct Grants {
     codes: HashMap<String, Code>,
     devices: HashMap<String, Device>,
     refreshes: HashMap<String, Refresh>,
+    busy: u32,
 }
 
 impl Grants {
@@ -126,6 +130,7 @@ impl Grants {
         &mut self,
         client_id: &str,
         scope: &str,
+        contexts: Vec<String>,
         now: u64,
     ) -> (String, String) {
         let device_code = random_hex::<32>();
@@ -142,12 +147,18 @@ impl Grants {
                 user_code: user_code.clone(),
                 client_id: client_id.to_owned(),
                 scope: scope.to_owned(),
+                contexts,
                 issued: now,
                 polled: None,
                 verdict: None,
             },
         );
         (device_code, user_code)
+    }
+
+    /// Tells the next `times` clients that ask for a device's token to slow down.
+    pub(super) fn slow_down(&mut self, times: u32) {
+        self.busy = times;
     }
 
     /// Enters what the user decided; whether the code is one that waits.
@@ -181,6 +192,10 @@ impl Grants {
             return Err(refusals::device_expired());
         }
         let before = device.polled.replace(Instant::now());
+        if self.busy > 0 {
+            self.busy -= 1;
+            return Err(refusals::slow_down());
+        }
         match &device.verdict {
             None if before.is_some_and(|before| before.elapsed() < POLL_INTERVAL / 2) => {
                 Err(refusals::slow_down())
@@ -193,6 +208,7 @@ impl Grants {
                     client_id: device.client_id.clone(),
                     scope: device.scope.clone(),
                     nonce: None,
+                    contexts: device.contexts.clone(),
                 };
                 self.devices.remove(device_code);
                 Ok(grant)
@@ -249,6 +265,7 @@ mod tests {
             client_id: "client".to_owned(),
             scope: "openid".to_owned(),
             nonce: None,
+            contexts: Vec::new(),
         }
     }
 
@@ -270,7 +287,7 @@ mod tests {
     #[test]
     fn a_device_code_waits_for_its_user() {
         let mut grants = Grants::default();
-        let (device, user) = grants.add_device("client", "openid", NOW);
+        let (device, user) = grants.add_device("client", "openid", Vec::new(), NOW);
         let error = |result: Result<Grant, Aadsts>| result.err().map(|refusal| refusal.error);
         assert_eq!(
             error(grants.redeem_device(&device, "client", NOW)),

@@ -10,7 +10,7 @@ use super::error::{Aadsts, Context};
 use super::grants::{DEVICE_SECONDS, Grant, POLL_INTERVAL, Verdict};
 use super::pages;
 use super::refusals;
-use super::scope::Asked;
+use super::scope::{Asked, contexts};
 use super::token::is_any_tenant;
 use crate::http::{Body, empty};
 use crate::request::Fields;
@@ -112,6 +112,7 @@ fn decide(state: &State, app: &App, query: &Fields, choice: Choice) -> Result<St
         client_id: app.client_id.clone(),
         scope: scope.to_owned(),
         nonce: query.get("nonce").map(str::to_owned),
+        contexts: contexts(query)?,
     };
     let redirect_uri = query.get("redirect_uri").unwrap_or_default();
     let now = state.faults.cloud_time();
@@ -187,7 +188,10 @@ pub(super) fn start_device(state: &State, tenant: &str, form: &Fields) -> Result
         .ok_or_else(|| refusals::missing("scope"))?;
     Asked::read(form, None, &directory)?;
     let now = state.faults.cloud_time();
-    let (device_code, user_code) = state.grants().add_device(client_id, scope, now);
+    let (device_code, user_code) =
+        state
+            .grants()
+            .add_device(client_id, scope, contexts(form)?, now);
     let page = format!("{}/common/oauth2/deviceauth", state.url());
     Ok(json!({
         "user_code": user_code,

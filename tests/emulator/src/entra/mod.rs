@@ -245,6 +245,11 @@ impl Entra {
             .decide_device(user_code, Verdict::Declined)
     }
 
+    /// Tells the next `times` requests for a device's token to slow down.
+    pub fn slow_down(&self, times: u32) {
+        self.state.grants().slow_down(times);
+    }
+
     /// Makes every refresh token that `upn` holds useless.
     pub fn revoke(&self, upn: &str, why: Revocation) {
         let now = self.state.faults.cloud_time();

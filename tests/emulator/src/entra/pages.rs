@@ -5,6 +5,9 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::directory::User;
 use crate::http::Body;
 
+/// What the pages look like.
+const STYLE: &str = include_str!("pages.css");
+
 /// A page on which a user is chosen; `fields` go back to `action` with the choice.
 pub(super) fn choose_user(
     action: &str,
@@ -16,13 +19,13 @@ pub(super) fn choose_user(
     for user in users {
         let (upn, name) = (escape(&user.upn), escape(user.name));
         choices.extend([
-            "<button name=\"username\" value=\"",
+            "<button class=\"user\" name=\"username\" value=\"",
             &upn,
-            "\">",
+            "\"><b>",
             &name,
-            " (",
+            "</b><span>",
             &upn,
-            ")</button>\n",
+            "</span></button>\n",
         ]);
     }
     page(
@@ -91,8 +94,10 @@ fn hidden(fields: &[(&str, &str)]) -> String {
 
 fn page(status: StatusCode, title: &str, body: &str) -> Response<Body> {
     let html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
-         <body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title>\n\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
+         <link rel=\"icon\" href=\"data:,\"><style>\n{STYLE}</style></head>\n\
+         <body><main>\n<small>arc-emulator</small>\n<h1>{title}</h1>\n{body}\n</main></body>\n</html>\n"
     );
     let mut response = Response::new(crate::http::full(html));
     *response.status_mut() = status;

@@ -85,6 +85,19 @@ impl Asked {
     }
 }
 
+/// The authentication contexts that the `claims` of a request ask the sign-in to satisfy. The
+/// emulator's users always can.
+pub(super) fn contexts(form: &Fields) -> Result<Vec<String>, Aadsts> {
+    let Some(claims) = form.get("claims") else {
+        return Ok(Vec::new());
+    };
+    let claims: Value = serde_json::from_str(claims).map_err(|_| refusals::malformed())?;
+    let asked = &claims["access_token"]["acrs"];
+    let values = asked["values"].as_array().into_iter().flatten();
+    let all = values.chain([&asked["value"]]);
+    Ok(all.filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
 /// The key that a token is to be bound to: `req_cnf` is JSON in base64url.
 fn confirmation(form: &Fields) -> Result<Option<Value>, Aadsts> {
     let pop = form

@@ -152,7 +152,7 @@ impl Desk<'_> {
         let mut asked = Asked::read(self.form, Some(&grant.scope), self.directory)?;
         asked.offline |= !interactive;
         self.check_policy(user, &asked, interactive)?;
-        let mut answer = self.answer(Some(user), &asked);
+        let mut answer = self.answer(Some((user, grant)), &asked);
         answer["scope"] = asked.granted().into();
         if asked.offline {
             let refresh = self.state.grants().add_refresh(grant.clone(), self.now);
@@ -196,13 +196,19 @@ impl Desk<'_> {
         }
     }
 
-    fn answer(&self, user: Option<&User>, asked: &Asked) -> Value {
-        let issue = self.issue(user);
+    fn answer(&self, user: Option<(&User, &Grant)>, asked: &Asked) -> Value {
+        let issue = self.issue(user.map(|(user, _)| user));
+        let mut claims = issue.access_token(asked);
+        if let Some((_, grant)) = user
+            && !grant.contexts.is_empty()
+        {
+            claims["acrs"] = json!(grant.contexts);
+        }
         json!({
             "token_type": if asked.confirmation.is_some() { "pop" } else { "Bearer" },
             "expires_in": issue.lifetime,
             "ext_expires_in": issue.lifetime,
-            "access_token": self.state.keys.sign(&issue.access_token(asked)),
+            "access_token": self.state.keys.sign(&claims),
         })
     }
 

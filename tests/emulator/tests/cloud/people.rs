@@ -417,3 +417,50 @@ async fn a_device_learns_that_its_user_declined_or_took_too_long() {
     assert!(tenant.entra.approve_device(&user_code, "ana@contoso.com"));
     tenant.entra.stop().await;
 }
+
+#[tokio::test]
+async fn a_client_is_told_to_slow_down_when_a_test_wants_it() {
+    let tenant = Tenant::start().await;
+    tenant.entra.slow_down(1);
+    let path = "organizations/oauth2/v2.0/devicecode";
+    let form = [("client_id", CLIENT), ("scope", SCOPE)];
+    let started = tenant.post(path, &form).await.json();
+    let text = |name: &str| started[name].as_str().unwrap();
+    let poll = [
+        ("grant_type", "device_code"),
+        ("client_id", CLIENT),
+        ("device_code", text("device_code")),
+    ];
+    assert!(
+        tenant
+            .entra
+            .approve_device(text("user_code"), "ana@contoso.com")
+    );
+    assert_refused(&tenant.token(&poll).await, "slow_down", 70_016);
+    assert_eq!(tenant.token(&poll).await.status, StatusCode::OK);
+    tenant.entra.stop().await;
+}
+
+#[tokio::test]
+async fn a_sign_in_shows_the_contexts_that_were_asked_of_it() {
+    let tenant = Tenant::start().await;
+    let shown = |answer: &Answer| {
+        let token = claims(answer.json()["access_token"].as_str().unwrap());
+        token.get("acrs").cloned()
+    };
+    let ana = "ana@contoso.com";
+    let code = code_for(&tenant, ana, &[]).await;
+    assert_eq!(shown(&redeem(&tenant, &code, &[]).await), None);
+
+    let asked = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
+    let code = code_for(&tenant, ana, &[("claims", asked)]).await;
+    let answer = redeem(&tenant, &code, &[]).await;
+    assert_eq!(shown(&answer), Some(json!(["c1"])));
+    let token = answer.json()["refresh_token"].as_str().unwrap().to_owned();
+    let renewed = refresh(&tenant, &token, SCOPE).await;
+    assert_eq!(shown(&renewed), Some(json!(["c1"])));
+
+    let broken = authorize(&tenant, &[("username", ana), ("claims", "{")]).await;
+    assert_eq!(value(&sent_back(&broken), "error"), "invalid_request");
+    tenant.entra.stop().await;
+}

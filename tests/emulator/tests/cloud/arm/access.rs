@@ -1,6 +1,7 @@
 //! Who is let in, and with what words the others are not.
 
 use arc_emulator::entra::{DemoApp, SERVER_APP};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::{Method, StatusCode};
 
 use super::{Cloud, SCOPE, VERSION, assert_error};
@@ -51,6 +52,33 @@ async fn only_a_good_token_for_arm_is_let_in() {
     cloud.faults.update(|set| set.clock_offset_seconds = 7_200);
     let answer = cloud.get(&path).await;
     assert_error(&answer, unauthorized, "ExpiredAuthenticationToken");
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_without_the_required_context_is_told_what_to_show() {
+    let cloud = Cloud::start().await;
+    cloud.arm.require_context(Some("c1"));
+    let path = format!("/subscriptions?{VERSION}");
+    let answer = cloud.get(&path).await;
+    assert_error(
+        &answer,
+        StatusCode::UNAUTHORIZED,
+        "InvalidAuthenticationToken",
+    );
+    let challenge = answer.header("www-authenticate");
+    assert!(
+        challenge.contains("error=\"insufficient_claims\""),
+        "{challenge}"
+    );
+    let (_, claims) = challenge.split_once("claims=\"").unwrap();
+    let claims = BASE64_STANDARD
+        .decode(claims.trim_end_matches('"'))
+        .unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(claims["access_token"]["acrs"]["value"], "c1");
+    cloud.arm.require_context(None);
+    assert_eq!(cloud.get(&path).await.status, StatusCode::OK);
     cloud.stop().await;
 }
 

@@ -1,0 +1,187 @@
+//! Signing in on another device: a code that is entered in any browser.
+//!
+//! Follows RFC 8628 as Entra has it: the server says how often to ask, and when to ask more rarely.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
+use url::Url;
+use url::form_urlencoded::Serializer;
+
+use super::token_endpoint::{self, Granted, Sending, Ungranted};
+use super::user::{self, Ask, Desk, Wish};
+use super::{Auth, Gear, Made, Prompt, Teller};
+use crate::error::{Code, Error};
+use crate::secret::Secret;
+
+const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// What is added to the interval each time that the server asks for it (RFC 8628, 3.5).
+const SLOWER: Duration = Duration::from_secs(5);
+/// The longest pause while the server cannot be reached.
+const LONGEST: Duration = Duration::from_secs(30);
+
+const PENDING: &str = "authorization_pending";
+const SLOW_DOWN: &str = "slow_down";
+
+/// A code for another device.
+#[derive(Debug)]
+struct DeviceCode {
+    desk: Desk,
+    start: Url,
+    teller: Teller,
+}
+
+/// What Entra begins such a sign-in with.
+#[derive(Debug, Deserialize)]
+struct Started {
+    device_code: Secret,
+    user_code: String,
+    verification_uri: String,
+    expires_in: u64,
+    #[serde(default = "five")]
+    interval: u64,
+}
+
+/// The interval where the server names none (RFC 8628, 3.2).
+fn five() -> u64 {
+    5
+}
+
+pub(super) fn make(gear: &Gear<'_>) -> Made {
+    let desk = Desk::new(gear)?;
+    let path = ["oauth2", "v2.0", "devicecode"];
+    let device = DeviceCode {
+        start: token_endpoint::endpoint(gear.cloud, &desk.tenant, &path)?,
+        teller: gear.teller.clone(),
+        desk: desk.clone(),
+    };
+    user::make(gear, Auth::DeviceCode, desk, Box::new(device), None)
+}
+
+#[async_trait]
+impl Ask for DeviceCode {
+    async fn ask(&self, wish: &Wish<'_>) -> Result<Granted, Error> {
+        let started = self.start(wish).await?;
+        self.teller.tell(&Prompt::DeviceCode {
+            url: &started.verification_uri,
+            code: &started.user_code,
+            minutes: started.expires_in / 60,
+        });
+        self.poll(wish, &started).await
+    }
+}
+
+impl DeviceCode {
+    async fn start(&self, wish: &Wish<'_>) -> Result<Started, Error> {
+        let endpoint = &self.desk.endpoint;
+        let form = Serializer::new(String::new())
+            .append_pair("client_id", &self.desk.client_id)
+            .append_pair("scope", wish.scope)
+            .extend_pairs(wish.claims.map(|claims| ("claims", claims)))
+            .finish();
+        let started = async {
+            // A code that nobody saw does no harm.
+            let answer = endpoint.post(&self.start, form, Sending::Patiently).await?;
+            if !answer.status.is_success() {
+                return Err(endpoint.ungranted(&answer));
+            }
+            endpoint.read(&answer, "a device code")
+        };
+        started.await.map_err(|error| endpoint.told(error, ""))
+    }
+
+    async fn poll(&self, wish: &Wish<'_>, started: &Started) -> Result<Granted, Error> {
+        let mut grant = vec![
+            ("grant_type", GRANT_TYPE),
+            ("client_id", &self.desk.client_id),
+            ("device_code", started.device_code.expose()),
+        ];
+        grant.extend(wish.claims.map(|claims| ("claims", claims)));
+        let endpoint = &self.desk.endpoint;
+        let end = Instant::now() + Duration::from_secs(started.expires_in);
+        let mut interval = Duration::from_secs(started.interval.max(1));
+        loop {
+            sleep(interval).await;
+            let answer = endpoint
+                .ask(&grant, wish.scope, wish.key, Sending::Once)
+                .await;
+            interval = match answer {
+                Ok(granted) => return Ok(granted),
+                Err(error) if Instant::now() < end => match patience(&error, interval) {
+                    Some(interval) => interval,
+                    None => return Err(self.told(error)),
+                },
+                Err(error) => return Err(self.told(error)),
+            };
+        }
+    }
+
+    fn told(&self, error: Ungranted) -> Error {
+        let endpoint = &self.desk.endpoint;
+        let Ungranted::Refused(refused) = &error else {
+            return endpoint.told(error, "");
+        };
+        let (code, what, hint) = match refused.error.as_str() {
+            "authorization_declined" | "access_denied" => (
+                Code::SignInRefused,
+                "the sign-in was declined on the other device",
+                "try again, and approve it there",
+            ),
+            "expired_token" | PENDING | SLOW_DOWN => (
+                Code::NotSignedIn,
+                "nobody entered the code while it was good",
+                "try again: there will be a new code",
+            ),
+            _ => return endpoint.told(error, ""),
+        };
+        token_endpoint::refusal(code, what, &refused.error_description).hinted(hint)
+    }
+}
+
+/// How long to wait before the server is asked again, where `error` says that it may be.
+fn patience(error: &Ungranted, interval: Duration) -> Option<Duration> {
+    match error {
+        Ungranted::Refused(refused) => match refused.error.as_str() {
+            PENDING => Some(interval),
+            SLOW_DOWN => Some(interval + SLOWER),
+            _ => None,
+        },
+        // The code is good still; the network is asked more rarely (RFC 8628, 3.5).
+        Ungranted::Unreachable(error) => {
+            tracing::warn!(%error, "cannot ask whether the code was entered; trying again");
+            Some((interval * 2).min(LONGEST))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::token_endpoint::Refused;
+    use super::*;
+
+    fn refused(error: &str) -> Ungranted {
+        Ungranted::Refused(Refused {
+            error: error.to_owned(),
+            error_description: String::new(),
+            claims: None,
+        })
+    }
+
+    #[test]
+    fn the_server_is_asked_as_often_as_it_wants() {
+        let (five, ten) = (Duration::from_secs(5), Duration::from_secs(10));
+        assert_eq!(
+            patience(&refused("authorization_pending"), five),
+            Some(five)
+        );
+        assert_eq!(patience(&refused("slow_down"), five), Some(ten));
+        let away = || Ungranted::Unreachable(Error::new(Code::SignInUnreachable, "away"));
+        assert_eq!(patience(&away(), five), Some(ten));
+        assert_eq!(patience(&away(), LONGEST), Some(LONGEST));
+        for ended in ["authorization_declined", "expired_token", "invalid_grant"] {
+            assert_eq!(patience(&refused(ended), five), None);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Sign-ins in a file that only this user can read.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use zeroize::Zeroizing;
+
+use super::Source;
+use crate::files::{create_folder, replacement_in};
+
+/// The largest file that is read, in bytes.
+const LIMIT: u64 = 256 << 10;
+
+/// The folder that the file is in. It need not exist.
+#[derive(Debug, Clone)]
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    fn file(&self) -> PathBuf {
+        self.0.join("sign-ins.json")
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.0.exists()
+    }
+
+    /// Waits for the turn to change what is kept, here or elsewhere.
+    pub(super) fn lock(&self) -> io::Result<File> {
+        create_folder(&self.0)?;
+        check_folder(&self.0)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let path = self.0.join("sign-ins.lock");
+        let lock = File::from(rustix::fs::open(path, flags, mode)?);
+        lock.lock()?;
+        Ok(lock)
+    }
+}
+
+impl Source for Folder {
+    fn read(&self) -> io::Result<Option<Zeroizing<String>>> {
+        let read = || -> io::Result<_> {
+            check_folder(&self.0)?;
+            // A link is not followed, and a pipe not waited for.
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = File::from(rustix::fs::open(self.file(), flags, Mode::empty())?);
+            check_file(&file.metadata()?)?;
+            let mut text = Zeroizing::new(String::new());
+            file.take(LIMIT).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        match read() {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        // What is no file is left alone; a file takes the place of whatever file was there.
+        match fs::symlink_metadata(self.file()) {
+            Ok(found) if !found.is_file() => return Err(something_else()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut replacement = replacement_in(&self.0, ".sign-ins-")?;
+        replacement.write_all(text.as_bytes())?;
+        replacement.persist(self.file())?;
+        Ok(())
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        match fs::remove_file(self.file()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_folder(folder: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(folder)?;
+    if !found.is_dir() {
+        return Err(something_else());
+    }
+    check_owner(&found)
+}
+
+/// What others could read or change is nothing to go by.
+fn check_file(found: &Metadata) -> io::Result<()> {
+    if !found.is_file() {
+        return Err(something_else());
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(io::Error::other("others may read it"));
+    }
+    check_owner(found)
+}
+
+fn check_owner(found: &Metadata) -> io::Result<()> {
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("it belongs to somebody else"));
+    }
+    Ok(())
+}
+
+fn something_else() -> io::Error {
+    io::Error::other("something else is in its place")
+}

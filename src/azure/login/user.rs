@@ -1,0 +1,415 @@
+//! A person who signs in: asked once, and from then on known by a refresh token.
+//!
+//! How the person is asked is an [`Ask`]; the rest is the same for all. Whoever needs a token while
+//! somebody is being asked waits for that answer instead of asking again.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
+
+use super::cache::BearerCache;
+use super::kept::{Kept, Person, Place};
+use super::presence;
+use super::token_endpoint::{Granted, Refused, Sending, TokenEndpoint, Ungranted};
+use super::{AccessToken, Auth, Gear, Made, SignIn, Unavailable};
+use crate::azure::pop::PopKey;
+use crate::error::Error;
+use crate::secret::Secret;
+
+/// The client that users of Azure's developer tools sign in with, in every tenant.
+const CLIENT_ID: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
+/// Users of every tenant, but no personal accounts.
+const ANY_TENANT: &str = "organizations";
+/// What is asked for beside a resource: an ID token, and a refresh token.
+const IDENTITY_SCOPES: &str = "offline_access openid profile";
+/// Who did not answer is not asked again by itself for this long.
+const UNANSWERED: Duration = Duration::from_mins(15);
+
+/// A way to ask a person to sign in.
+#[async_trait]
+pub(super) trait Ask: std::fmt::Debug + Send + Sync {
+    /// Asks, and gives what Entra granted.
+    ///
+    /// # Errors
+    /// Nobody answered, somebody declined, or Entra refused or could not be reached.
+    async fn ask(&self, wish: &Wish<'_>) -> Result<Granted, Error>;
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Wish<'a> {
+    pub(super) scope: &'a str,
+    pub(super) key: Option<&'a PopKey>,
+    /// What the sign-in has to show, in Entra's own words.
+    pub(super) claims: Option<&'a str>,
+    /// Who signed in before.
+    pub(super) name: Option<&'a str>,
+}
+
+/// What a method of a person asks with.
+#[derive(Debug, Clone)]
+pub(super) struct Desk {
+    pub(super) endpoint: TokenEndpoint,
+    pub(super) client_id: String,
+    pub(super) tenant: String,
+}
+
+impl Desk {
+    pub(super) fn new(gear: &Gear<'_>) -> Result<Self, Error> {
+        let settings = gear.settings;
+        let tenant = settings.tenant.as_deref().unwrap_or(ANY_TENANT);
+        Ok(Self {
+            endpoint: gear.endpoint(tenant)?,
+            client_id: settings
+                .client_id
+                .as_deref()
+                .unwrap_or(CLIENT_ID)
+                .to_owned(),
+            tenant: tenant.to_owned(),
+        })
+    }
+}
+
+/// A person.
+#[derive(Debug)]
+pub(super) struct User {
+    method: Auth,
+    desk: Desk,
+    way: Box<dyn Ask>,
+    /// Why nobody is to be asked, if so.
+    nobody: Option<&'static str>,
+    kept: Kept,
+    place: Place,
+    known: OnceCell<()>,
+    person: RwLock<Option<Person>>,
+    /// Held while somebody is asked; how that failed last, and when.
+    asking: Mutex<Option<(Instant, Error)>>,
+    bearers: BearerCache,
+}
+
+/// What a refresh token led to.
+enum Silently {
+    Granted(AccessToken),
+    /// The person has to be asked.
+    Ask(Refused),
+}
+
+/// The method `auth`, whose way to ask is `way`. With `auto` it is taken where `unfit` tells no
+/// reason against it, or where somebody is known already.
+pub(super) fn make(
+    gear: &Gear<'_>,
+    auth: Auth,
+    desk: Desk,
+    way: Box<dyn Ask>,
+    unfit: Option<&'static str>,
+) -> Made {
+    let environment = &gear.settings.environment;
+    let place = Place::new(&gear.cloud.authority, &desk.tenant, &desk.client_id);
+    let kept = gear.settings.kept.clone();
+    let chosen = gear.settings.auth == auth;
+    let nobody = presence::nobody(environment).filter(|_| !chosen);
+    let mut person = None;
+    if let Some(why) = nobody {
+        person = kept.person(&place);
+        if person.is_none() {
+            return Err(Unavailable::NotConfigured(why.to_owned()));
+        }
+    } else if let Some(why) = unfit.filter(|_| !chosen) {
+        return Err(Unavailable::NotConfigured(why.to_owned()));
+    }
+    Ok(Arc::new(User {
+        method: auth,
+        desk,
+        way,
+        nobody,
+        kept,
+        place,
+        known: OnceCell::new_with(person.is_some().then_some(())),
+        person: RwLock::new(person),
+        asking: Mutex::default(),
+        bearers: BearerCache::new(gear.clock.clone()),
+    }))
+}
+
+impl User {
+    /// A token for `scope`: by the refresh token where that is enough, else by asking. `claims` are
+    /// what a service wants the sign-in to show.
+    async fn token(
+        &self,
+        scope: &str,
+        key: Option<&PopKey>,
+        claims: Option<&str>,
+    ) -> Result<AccessToken, Error> {
+        let scope = format!("{scope} {IDENTITY_SCOPES}");
+        let before = self.person().await;
+        let mut refused = None;
+        if let (Some(person), None) = (&before, claims) {
+            match self.silently(person, &scope, key).await? {
+                Silently::Granted(token) => return Ok(token),
+                Silently::Ask(why) => refused = Some(why),
+            }
+        }
+        if let Some(nobody) = self.nobody {
+            return Err(self.unasked(refused, nobody));
+        }
+        let mut unanswered = self.asking.lock().await;
+        let now = self.current();
+        if let (Some(person), None) = (&now, claims)
+            && before.as_ref() != Some(person)
+        {
+            // Somebody was asked meanwhile.
+            match self.silently(person, &scope, key).await? {
+                Silently::Granted(token) => return Ok(token),
+                Silently::Ask(why) => refused = Some(why),
+            }
+        }
+        if let Some((when, error)) = &*unanswered
+            && when.elapsed() < UNANSWERED
+        {
+            return Err(error.clone());
+        }
+        let wanted = refused.as_ref().and_then(|why| why.claims.as_deref());
+        let wish = Wish {
+            scope: &scope,
+            key,
+            claims: claims.or(wanted),
+            name: now.as_ref().and_then(|person| person.name.as_deref()),
+        };
+        let answer = self.way.ask(&wish).await;
+        *unanswered = answer
+            .as_ref()
+            .err()
+            .map(|error| (Instant::now(), error.clone()));
+        let granted = answer?;
+        self.remember(&granted, now).await;
+        Ok(granted.access)
+    }
+
+    /// Asks Entra with the refresh token.
+    async fn silently(
+        &self,
+        person: &Person,
+        scope: &str,
+        key: Option<&PopKey>,
+    ) -> Result<Silently, Error> {
+        let grant = [
+            ("grant_type", "refresh_token"),
+            ("client_id", &self.desk.client_id),
+            ("refresh_token", person.refresh.expose()),
+        ];
+        let endpoint = &self.desk.endpoint;
+        // A refresh token is not used up by being sent.
+        match endpoint.ask(&grant, scope, key, Sending::Patiently).await {
+            Ok(granted) => {
+                self.remember(&granted, Some(person.clone())).await;
+                Ok(Silently::Granted(granted.access))
+            }
+            Err(Ungranted::Refused(refused)) => match Cure::of(&refused) {
+                Cure::None => Err(self.told(refused, key.is_some())),
+                cure => {
+                    tracing::info!(
+                        error = refused.error,
+                        "a new sign-in is needed: {}",
+                        refused.error_description
+                    );
+                    if cure == Cure::Anew {
+                        self.kept.forget(&self.place, &person.refresh).await;
+                    }
+                    Ok(Silently::Ask(refused))
+                }
+            },
+            Err(error) => Err(endpoint.told(error, purpose(key.is_some()))),
+        }
+    }
+
+    fn told(&self, refused: Refused, is_bound: bool) -> Error {
+        let refused = Ungranted::Refused(refused);
+        self.desk.endpoint.told(refused, purpose(is_bound))
+    }
+
+    /// Why there is no token where nobody can be asked for one.
+    fn unasked(&self, refused: Option<Refused>, nobody: &str) -> Error {
+        let error = match refused {
+            Some(refused) => self.told(refused, false),
+            None => super::challenge_refused(&self.description()),
+        };
+        let method = self.method;
+        error.hinted(format!(
+            "{nobody}: sign in on a terminal, where `--auth {method}` asks anew and keeps it for later runs"
+        ))
+    }
+
+    /// Who is known; on the first call, who was kept.
+    async fn person(&self) -> Option<Person> {
+        let find = async {
+            if let Some(person) = self.kept.find(&self.place).await {
+                self.set(person);
+            }
+        };
+        self.known.get_or_init(|| find).await;
+        self.current()
+    }
+
+    fn current(&self) -> Option<Person> {
+        self.person
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, person: Person) {
+        *self.person.write().unwrap_or_else(PoisonError::into_inner) = Some(person);
+    }
+
+    /// Keeps the new refresh token, here and for the next run.
+    async fn remember(&self, granted: &Granted, before: Option<Person>) {
+        let told = granted.identity.as_ref().and_then(name);
+        let Some(refresh) = &granted.refresh else {
+            return;
+        };
+        let person = Person {
+            name: told.or(before.and_then(|person| person.name)),
+            refresh: refresh.clone(),
+        };
+        self.set(person.clone());
+        self.kept.keep(&self.place, &person).await;
+    }
+}
+
+#[async_trait]
+impl SignIn for User {
+    fn description(&self) -> String {
+        let name = self.current().and_then(|person| person.name);
+        format!("{} ({})", name.as_deref().unwrap_or("a user"), self.method)
+    }
+
+    async fn bearer(&self, scope: &str) -> Result<AccessToken, Error> {
+        self.bearers
+            .get(scope, || self.token(scope, None, None))
+            .await
+    }
+
+    async fn bound(&self, scope: &str, key: &PopKey) -> Result<AccessToken, Error> {
+        self.token(scope, Some(key), None).await
+    }
+
+    async fn challenged(
+        &self,
+        scope: &str,
+        refused: &Secret,
+        claims: &str,
+    ) -> Result<AccessToken, Error> {
+        self.bearers
+            .replace(scope, refused, || self.token(scope, None, Some(claims)))
+            .await
+    }
+}
+
+fn purpose(is_bound: bool) -> &'static str {
+    if is_bound { " for the cluster" } else { "" }
+}
+
+/// What helps where a refresh token was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cure {
+    /// The person shows more.
+    More,
+    /// The person signs in anew: the token is of no use any more.
+    Anew,
+    /// Nothing that the person can do.
+    None,
+}
+
+impl Cure {
+    fn of(refused: &Refused) -> Self {
+        let asks = [
+            "invalid_grant",
+            "interaction_required",
+            "consent_required",
+            "login_required",
+        ];
+        if !asks.contains(&refused.error.as_str()) {
+            return Self::None;
+        }
+        match refused.number() {
+            // The account is disabled, foreign or not assigned, or a policy blocks it.
+            Some(50_020 | 50_057 | 50_105 | 53_000..=53_011 | 530_000..=530_099) => Self::None,
+            // Expired, revoked, idle for too long, of before a new password, or no token at all.
+            Some(
+                50_089 | 50_132 | 50_133 | 50_173 | 70_000 | 70_008 | 70_043 | 700_081 | 700_082
+                | 700_084 | 9_002_313,
+            ) => Self::Anew,
+            _ => Self::More,
+        }
+    }
+}
+
+/// The claims of an ID token. It came straight from Entra over TLS, so nobody else made it: the
+/// signature is not checked (`OpenID` Connect Core 1.0, 3.1.3.7).
+pub(super) fn claims(identity: &Secret) -> Option<serde_json::Value> {
+    use base64::Engine as _;
+    let payload = identity.expose().split('.').nth(1)?;
+    let json = base64::prelude::BASE64_URL_SAFE_NO_PAD
+        .decode(payload.trim_end_matches('='))
+        .ok()?;
+    serde_json::from_slice(&json).ok()
+}
+
+/// The name that the person of an ID token signs in with.
+pub(super) fn name(identity: &Secret) -> Option<String> {
+    let claims = claims(identity)?;
+    let name = claims.get("preferred_username")?.as_str()?;
+    // It is shown to people: nothing that could rule a terminal.
+    Some(name.chars().filter(|c| !c.is_control()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cure(error: &str, description: &str) -> Cure {
+        Cure::of(&Refused {
+            error: error.to_owned(),
+            error_description: description.to_owned(),
+            claims: None,
+        })
+    }
+
+    #[test]
+    fn a_person_is_asked_only_where_that_helps() {
+        for (error, description, expected) in [
+            ("invalid_grant", "AADSTS50173: revoked", Cure::Anew),
+            ("invalid_grant", "AADSTS700082: idle", Cure::Anew),
+            ("invalid_grant", "AADSTS65001: no consent", Cure::More),
+            ("invalid_grant", "AADSTS50076: a second factor", Cure::More),
+            ("interaction_required", "AADSTS50079: enrol", Cure::More),
+            ("login_required", "", Cure::More),
+            ("interaction_required", "AADSTS53003: blocked", Cure::None),
+            (
+                "invalid_grant",
+                "AADSTS530084: token protection",
+                Cure::None,
+            ),
+            ("invalid_client", "AADSTS7000218: no secret", Cure::None),
+            ("invalid_resource", "AADSTS500011: unknown", Cure::None),
+        ] {
+            assert_eq!(cure(error, description), expected, "{description}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_read_from_an_id_token_and_rules_no_terminal() {
+        use base64::Engine as _;
+        let token = |json: &str| {
+            let payload = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(json);
+            Secret::from(format!("e30.{payload}.c2ln"))
+        };
+        let ana = token(r#"{"preferred_username":"ana@contoso.com\u001b[2J"}"#);
+        assert_eq!(name(&ana).as_deref(), Some("ana@contoso.com[2J"));
+        assert_eq!(name(&token("{}")), None);
+        assert_eq!(name(&Secret::from("opaque")), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! What one run keeps for the next.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Instant;
+
+use arc_emulator::entra::Revocation;
+
+use super::{ANA, Asking, TRUE, value};
+use crate::harness::{DEADLINE, Proxy, Ran, World};
+
+const BROWSER: [&str; 4] = ["--auth", "browser", "--", "true"];
+
+impl World {
+    /// Signs ana in, and keeps it.
+    async fn sign_ana_in(&self) {
+        let (ran, pages) = self.seated(ANA, self.by_person(&BROWSER)).await;
+        ran.ok();
+        assert_eq!(pages.len(), 1);
+        self.emulator.entra().seat(None);
+    }
+
+    fn kept(&self) -> String {
+        std::fs::read_to_string(self.sign_ins()).unwrap_or_default()
+    }
+
+    fn refresh_token(&self) -> String {
+        let kept: serde_json::Value = serde_json::from_str(&self.kept()).unwrap();
+        let sign_in = kept.as_object().unwrap().values().next().unwrap();
+        sign_in["refresh_token"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_run_asks_nothing() {
+    let world = World::new().await;
+    world.sign_ana_in().await;
+    let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(world.sign_ins()), 0o600);
+    assert_eq!(mode(world.sign_ins().parent().unwrap().to_owned()), 0o700);
+    let before = world.refresh_token();
+
+    let ran = Ran::of(&mut world.by_person(&BROWSER)).await;
+    let words = "✓ Signed in as ana@contoso.com (browser)";
+    assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    ran.ok();
+    let seen = world.emulator.entra().seen();
+    assert_eq!(seen.authorize_requests, 1);
+    assert_ne!(world.refresh_token(), before, "the newest one is kept");
+
+    // Nor does `auto` where nobody could answer: somebody is known.
+    let auto = Ran::of(&mut world.by_person(&["-v", "--", "true"])).await;
+    assert!(auto.stderr.contains(words), "{}", auto.stderr);
+    auto.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_side_by_side_leave_it_whole() {
+    let world = World::new().await;
+    world.sign_ana_in().await;
+    let runs: Vec<_> = (0..4)
+        .map(|_| {
+            let mut command = world.by_person(&BROWSER);
+            tokio::spawn(async move { Ran::of(&mut command).await })
+        })
+        .collect();
+    for run in runs {
+        run.await.unwrap().ok();
+    }
+    assert!(world.refresh_token().starts_with("1."));
+    Ran::of(&mut world.by_person(&BROWSER)).await.ok();
+    assert_eq!(world.emulator.entra().seen().authorize_requests, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_forgets_it_and_says_whose_it_was() {
+    let world = World::new().await;
+    world.sign_ana_in().await;
+    let out = world.run(&["logout"]).await.ok();
+    let authority = world.emulator.entra().url();
+    assert_eq!(
+        out,
+        format!("Signed out {ANA} at {authority}/organizations\n")
+    );
+    assert!(!world.sign_ins().exists());
+    let again = world.run(&["logout"]).await.ok();
+    assert_eq!(again, "No sign-in was kept.\n");
+    let mut asking = Asking::start(world.by_person(&BROWSER));
+    assert!(asking.page().await.is_some(), "somebody is asked again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_cache_nothing_is_kept_or_used() {
+    let world = World::new().await;
+    let no_cache = [&["--no-cache"], &BROWSER[..]].concat();
+    let (ran, _) = world.seated(ANA, world.by_person(&no_cache)).await;
+    ran.ok();
+    assert!(!world.sign_ins().exists());
+
+    world.sign_ana_in().await;
+    let before = world.kept();
+    let mut command = world.by_person(&BROWSER);
+    command.env("ARCPROXY_NO_CACHE", "1");
+    let (ran, pages) = world.seated(ANA, command).await;
+    ran.ok();
+    assert_eq!(pages.len(), 1, "what is kept is not used");
+    assert_eq!(world.kept(), before, "nor changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_revoked_is_forgotten_and_asked_for_anew() {
+    let world = World::new().await;
+    for why in [Revocation::Revoked, Revocation::SignInFrequency] {
+        world.sign_ana_in().await;
+        let before = world.refresh_token();
+        world.emulator.entra().revoke(ANA, why);
+        let (ran, pages) = world.seated(ANA, world.by_person(&BROWSER)).await;
+        ran.ok();
+        assert_eq!(pages.len(), 1);
+        assert_eq!(value(&pages[0], "login_hint").as_deref(), Some(ANA));
+        assert_ne!(world.refresh_token(), before);
+        world.run(&["logout"]).await.ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_can_answer_it_is_told_how_to_sign_in_anew() {
+    let world = World::new().await;
+    world.sign_ana_in().await;
+    world.emulator.entra().revoke(ANA, Revocation::Revoked);
+    let ran = Ran::of(&mut world.by_person(&TRUE)).await;
+    ran.failed(
+        3,
+        &["AADSTS50173", "sign in on a terminal", "--auth browser"],
+    );
+    assert!(!world.sign_ins().exists(), "it is of no use any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_by_itself() {
+    let world = World::new().await;
+    world.sign_ana_in().await;
+    let faults = world.emulator.faults();
+    faults.update(|set| set.access_token_seconds = Some(5));
+    let proxy = Proxy::start(world.by_person(&["--auth", "browser"])).await;
+    let renewed = || world.emulator.entra().seen().grants["refresh_token"];
+    let (before, began) = (renewed(), Instant::now());
+    // ARM's token and the cluster's, and then the same again: longer than the first ones live.
+    while renewed() < before + 4 {
+        assert!(began.elapsed() < DEADLINE, "nothing is renewed");
+        let version = Ran::of(&mut world.kubectl(&["get", "--raw", "/version"])).await;
+        version.ok();
+    }
+    proxy.signal("TERM");
+    let (code, stderr) = proxy.ended().await;
+    assert_eq!(code, Some(0));
+    assert!(!stderr.contains("WARN"), "{stderr}");
+    assert_eq!(world.emulator.entra().seen().authorize_requests, 1);
+}
