@@ -2,8 +2,10 @@
 
 pub mod arm;
 pub mod cloud;
+pub mod discovery;
 pub mod id;
 pub mod login;
+pub mod metadata;
 pub mod pop;
 pub mod profile;
 pub mod types;

@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 
 use super::upstream::Cluster;
 use crate::azure::arm::{Arm, AuthenticationMethod};
+use crate::azure::cloud::Cloud;
 use crate::azure::id::ClusterId;
 use crate::azure::login::{self, SignIn};
 use crate::azure::pop::PopKey;
@@ -31,6 +32,7 @@ const CLOCK_WARNING: i64 = 5 * 60;
 
 /// What all clusters of a run share.
 pub(super) struct Azure {
+    cloud: Cloud,
     arm: Arm,
     clock: Clock,
     dialer: Arc<dyn Connect>,
@@ -38,16 +40,19 @@ pub(super) struct Azure {
 }
 
 impl Azure {
-    /// Readies the way to Azure; nothing is sent yet.
-    pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
+    /// Readies the way to Azure. Nothing is sent yet, but to ask about the cloud or the tenant where
+    /// the settings do not say all.
+    pub(super) async fn new(settings: &Settings) -> Result<Self, Error> {
         let clock = Clock::system();
         let trust = Trust::system(settings.ca_files.iter().map(std::path::PathBuf::as_path))
             .map_err(|error| tls(&error))?;
         let net = Net::new(trust);
         let https = Https::new(net.clone(), clock.clone()).map_err(|error| tls(&error))?;
-        let sign_in = login::choose(&settings.sign_in, &settings.cloud, &https, &clock)?;
+        let cloud = settings.cloud.resolve(&https).await?;
+        let sign_in = login::choose(&settings.sign_in, &cloud, &https, &clock).await?;
         Ok(Self {
-            arm: Arm::new(https, &settings.cloud, sign_in.clone()),
+            arm: Arm::new(https, &cloud, sign_in.clone()),
+            cloud,
             dialer: Arc::new(Dialer::new(net).map_err(|error| tls(&error))?),
             clock,
             sign_in,
@@ -62,17 +67,15 @@ pub(super) async fn open(
     printer: Printer,
 ) -> Result<Vec<Arc<Cluster>>, Error> {
     // ARM's token and the cluster's come side by side; both are refused in Entra's words.
-    let ((), clusters) = tokio::try_join!(
-        sign_in(azure, settings, printer),
-        open_all(azure, settings, printer)
-    )?;
+    let ((), clusters) =
+        tokio::try_join!(sign_in(azure, printer), open_all(azure, settings, printer))?;
     Ok(clusters)
 }
 
 /// Signs in to ARM and says so. Whoever calls ARM meanwhile waits for the same token.
-async fn sign_in(azure: &Azure, settings: &Settings, printer: Printer) -> Result<(), Error> {
+async fn sign_in(azure: &Azure, printer: Printer) -> Result<(), Error> {
     let started = Instant::now();
-    let scope = settings.cloud.resource_manager_scope();
+    let scope = azure.cloud.resource_manager_scope();
     azure.sign_in.bearer(&scope).await?;
     let identity = azure.sign_in.description();
     printer.tell(&Event::SignedIn {
@@ -119,7 +122,7 @@ async fn open_all(
     let opening = ids.into_iter().map(|id| {
         let identity = async {
             let identities = identities.get_or_try_init(ready).await?;
-            Ok(identities.identity(azure, settings))
+            Ok(identities.identity(azure))
         };
         open_one(azure, settings, id, identity, printer)
     });
@@ -136,7 +139,7 @@ async fn open_one(
     let started = Instant::now();
     let session = Session::open(
         id.clone(),
-        settings.cloud.clone(),
+        azure.cloud.clone(),
         azure.arm.clone(),
         azure.clock.clone(),
         method(&settings.mode),
@@ -276,11 +279,11 @@ impl Identities {
         }
     }
 
-    fn identity(&self, azure: &Azure, settings: &Settings) -> Identity {
+    fn identity(&self, azure: &Azure) -> Identity {
         match self {
             Self::Aad(key) => Identity::aad(
                 azure.sign_in.clone(),
-                settings.cloud.server_app_scope(),
+                azure.cloud.server_app_scope(),
                 key.clone(),
             ),
             Self::Token(source, header) => {

@@ -67,7 +67,7 @@ impl Started {
         let listener = Listener::bind(settings.port).await?;
         let port = listener.port();
         let certificate = LocalCertificate::generate()?;
-        let azure = Azure::new(settings)?;
+        let azure = Azure::new(settings).await?;
         let clusters = clusters::open(&azure, settings, printer).await?;
         let tokens: Vec<_> = clusters
             .iter()

@@ -121,9 +121,11 @@ async fn arm_token(world: &World) -> String {
         tenant: Some(world.emulator.tenant()),
         client_id: Some(world.emulator.client_id()),
         client_secret: Some(world.emulator.client_secret().into()),
-        subscription: None,
+        ..SignInSettings::default()
     };
-    let sign_in = login::choose(&settings, &cloud, &https, &clock).unwrap();
+    let sign_in = login::choose(&settings, &cloud, &https, &clock)
+        .await
+        .unwrap();
     let token = sign_in
         .bearer(&cloud.resource_manager_scope())
         .await
