@@ -265,7 +265,10 @@ async fn ask(interpreter: &Path, options: &[&str], asked: &str) -> Result<Answer
 
 /// The interpreter that runs az, as az itself tells.
 async fn interpreter(az: &Path) -> Result<PathBuf, Error> {
-    let output = tool::run(Command::new(az).arg("--version"), |_| None)
+    let mut command = Command::new(az);
+    // Some packages of az would load modules from wherever it is called.
+    command.arg("--version").current_dir("/");
+    let output = tool::run(&mut command, |_| None)
         .await
         .map_err(|error| not_run("az", az, &error))?;
     let text = String::from_utf8_lossy(&output.stdout);
