@@ -96,14 +96,10 @@ pub struct Cli {
     #[arg(long, env = "ARCPROXY_PORT", value_name = "PORT")]
     pub port: Option<u16>,
 
-    /// Azure cloud: `AzureCloud`, `AzureUSGovernment`, `AzureChinaCloud`, or the path of a cloud file
-    #[arg(
-        long,
-        env = "ARCPROXY_CLOUD",
-        value_name = "NAME|FILE",
-        default_value = "AzureCloud"
-    )]
-    pub cloud: OsString,
+    /// Azure cloud: `AzureCloud`, `AzureUSGovernment`, `AzureChinaCloud`, the path of a cloud file, or
+    /// the https:// address of its Resource Manager [default: `$AZURE_CLOUD`, az's, `AzureCloud`]
+    #[arg(long, env = "ARCPROXY_CLOUD", value_name = "NAME|FILE|URL")]
+    pub cloud: Option<OsString>,
 
     /// How to sign in to Azure
     #[arg(

@@ -8,10 +8,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::azure::cloud::Cloud;
+use url::Url;
+
+use crate::azure::cloud::{Cloud, Whereabouts};
 use crate::azure::id::{ClusterId, is_segment};
 use crate::azure::login::{Kept, SignInSettings};
-use crate::azure::profile::Profile;
+use crate::azure::profile::{AzFolder, Profile};
 use crate::cli::{Cli, Format};
 use crate::error::{Code, Error};
 use crate::net::WebProxies;
@@ -31,7 +33,7 @@ pub struct Settings {
     /// How to sign in.
     pub sign_in: SignInSettings,
     /// Where.
-    pub cloud: Cloud,
+    pub cloud: Whereabouts,
     /// More certificate authorities to trust.
     pub ca_files: Vec<PathBuf>,
     /// What is reached through which web proxy.
@@ -156,10 +158,12 @@ impl Settings {
     /// # Errors
     /// What is missing, contradicts itself or makes no sense.
     pub fn new(cli: Cli, environment: &Environment) -> Result<Self, Error> {
-        let profile = Profile::read(
+        let az = AzFolder::new(
             environment.path("AZURE_CONFIG_DIR"),
             environment.path("HOME"),
         );
+        let cloud = cloud(cli.cloud.clone(), environment, &az)?;
+        let profile = az.profile().of_cloud(&az_name(&cloud, environment, &az));
         let clusters = clusters(&cli, &profile)?;
         if let (Clusters::Ids(ids), Some(_)) = (&clusters, &cli.kube_context)
             && ids.len() > 1
@@ -173,8 +177,8 @@ impl Settings {
         if cli.kube_context.as_deref().is_some_and(str::is_empty) {
             return Err(Error::new(Code::Usage, "--kube-context is empty"));
         }
-        let cloud = cloud(&cli.cloud)?;
-        let ca_files = cli.ca_file.iter().chain(&cloud.ca_file).cloned().collect();
+        let ca_files = cli.ca_file.as_deref().into_iter().chain(cloud.ca_file());
+        let ca_files = ca_files.map(Path::to_owned).collect();
         let proxies = WebProxies::read(cli.proxy.as_ref(), |name| environment.text(name))
             .map_err(|bad| Error::new(Code::Usage, bad.to_string()).hinted(bad.hint))?;
         let mode = mode(cli.token, cli.token_file);
@@ -190,6 +194,7 @@ impl Settings {
             client_id: environment.text("AZURE_CLIENT_ID"),
             client_secret: environment.text("AZURE_CLIENT_SECRET").map(Secret::from),
             subscription: clusters.subscription().map(str::to_owned),
+            az_profile: profile,
             environment: environment.clone(),
             needs_bound: matches!(mode, Mode::Aad),
             kept,
@@ -290,9 +295,74 @@ fn clusters(cli: &Cli, profile: &Profile) -> Result<Clusters, Error> {
     }))
 }
 
-fn cloud(given: &OsStr) -> Result<Cloud, Error> {
-    if let Some(cloud) = given.to_str().and_then(Cloud::named) {
-        return Ok(cloud);
+/// The names by which Azure knows its own clouds, and az the one that it takes by itself.
+const DEFAULT_CLOUD: &str = "AzureCloud";
+
+/// The cloud that the flag names, or `AZURE_CLOUD`, or the one that az works in.
+fn cloud(
+    given: Option<OsString>,
+    environment: &Environment,
+    az: &AzFolder,
+) -> Result<Whereabouts, Error> {
+    if let Some(given) = given {
+        return described(&given, "--cloud");
+    }
+    if let Some(given) = environment.path("AZURE_CLOUD") {
+        return described(given.as_os_str(), "AZURE_CLOUD");
+    }
+    let name = az_cloud(environment, az);
+    if let Some(cloud) = Cloud::named(&name) {
+        return Ok(Whereabouts::Known(cloud));
+    }
+    let what = format!("az works in the cloud {name}, which is not known here");
+    let unknown = Error::new(Code::CloudFile, what);
+    let arm = az
+        .registered_cloud(&name)
+        .and_then(|arm| Url::parse(&arm).ok())
+        .filter(|arm| arm.scheme() == "https");
+    arm.map(Whereabouts::ByResourceManager).ok_or_else(|| {
+        unknown.hinted(
+            "give --cloud, or run `az cloud set --name AzureCloud` for Azure's public cloud",
+        )
+    })
+}
+
+/// The name of the cloud that az works in.
+fn az_cloud(environment: &Environment, az: &AzFolder) -> String {
+    environment
+        .text("AZURE_CLOUD_NAME")
+        .or_else(|| az.cloud())
+        .unwrap_or_else(|| DEFAULT_CLOUD.to_owned())
+}
+
+/// The name that az has for `cloud`. Of a described one, whatever it is called, az's own counts.
+fn az_name(cloud: &Whereabouts, environment: &Environment, az: &AzFolder) -> String {
+    match cloud {
+        Whereabouts::Known(cloud) if Cloud::named(&cloud.name).is_some() => cloud.name.clone(),
+        _ => az_cloud(environment, az),
+    }
+}
+
+/// The cloud of a name, a file or an address that `source` gives.
+fn described(given: &OsStr, source: &str) -> Result<Whereabouts, Error> {
+    let text = given.to_str().unwrap_or_default();
+    if let Some(cloud) = Cloud::named(text) {
+        return Ok(Whereabouts::Known(cloud));
+    }
+    let bad = |what: String| Error::new(Code::CloudFile, what);
+    if text.contains("://") {
+        let url = Url::parse(text)
+            .map_err(|error| bad(format!("{source}: {text} is no address")).caused_by(&error))?;
+        let is_plain = url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        if url.scheme() != "https" || !is_plain {
+            let what =
+                format!("{source}: the address of a Resource Manager is https:// and a host");
+            return Err(bad(what).hinted("give it as in --cloud https://management.azure.com"));
+        }
+        return Ok(Whereabouts::ByResourceManager(url));
     }
     let path = Path::new(given);
     if !path.exists() {
@@ -301,12 +371,12 @@ fn cloud(given: &OsStr) -> Result<Cloud, Error> {
         } else {
             given.to_string_lossy()
         };
-        let what = format!("--cloud: {shown} is neither the name of a cloud nor a file");
-        return Err(Error::new(Code::CloudFile, what).hinted(
-            "the names are AzureCloud, AzureUSGovernment and AzureChinaCloud; see docs/clouds.md for files",
+        let what = format!("{source}: {shown} is neither the name of a cloud nor a file");
+        return Err(bad(what).hinted(
+            "the names are AzureCloud, AzureUSGovernment and AzureChinaCloud; see docs/clouds.md for files and addresses",
         ));
     }
-    Cloud::read(path)
+    Cloud::read(path).map(Whereabouts::Known)
 }
 
 fn mode(token: Option<Secret>, file: Option<PathBuf>) -> Mode {
@@ -383,7 +453,9 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).into()))
             .collect();
-        variables.insert("AZURE_CONFIG_DIR".to_owned(), empty.path().into());
+        variables
+            .entry("AZURE_CONFIG_DIR".to_owned())
+            .or_insert_with(|| empty.path().into());
         variables
             .entry("HOME".to_owned())
             .or_insert_with(|| "/home/ana".into());
@@ -410,6 +482,13 @@ mod tests {
         )
     }
 
+    fn name(cloud: &Whereabouts) -> String {
+        match cloud {
+            Whereabouts::Known(cloud) => cloud.name.clone(),
+            Whereabouts::ByResourceManager(arm) => arm.to_string(),
+        }
+    }
+
     #[test]
     fn the_defaults_are_azs() {
         let settings = minimal(&[]).expect("complete");
@@ -419,7 +498,7 @@ mod tests {
             settings.target,
             Target::File("/home/ana/.kube/config".into())
         );
-        assert_eq!(settings.cloud.name, "AzureCloud");
+        assert_eq!(name(&settings.cloud), "AzureCloud");
     }
 
     #[test]
@@ -500,6 +579,76 @@ mod tests {
                 .map(|(name, value)| ((*name).to_owned(), OsString::from(value)));
             let environment = Environment(Arc::new(variables.collect()));
             assert_eq!(state_folder(&environment), folder, "{:?}", environment.0);
+        }
+    }
+
+    #[test]
+    fn the_cloud_is_the_flags_then_the_variables_then_azs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |file, text| std::fs::write(folder.path().join(file), text).expect("writes");
+        let az = folder.path().to_str().expect("text");
+        let cloud = |flag: &[&str], variables: &[(&str, &str)]| {
+            let cluster = ["-n", "a", "-g", "b", "--subscription", SUBSCRIPTION];
+            let variables = [&[("AZURE_CONFIG_DIR", az)], variables].concat();
+            settings(&[&cluster, flag].concat(), &variables).map(|settings| name(&settings.cloud))
+        };
+        let flag = ["--cloud", "azurechinacloud"];
+        let own = ("AZURE_CLOUD", "AzureUSGovernment");
+        let azs = ("AZURE_CLOUD_NAME", "AzureChinaCloud");
+        write("config", "[cloud]\nname = AzureUSGovernment\n");
+        assert_eq!(cloud(&[], &[]).expect("az's"), "AzureUSGovernment");
+        assert_eq!(cloud(&[], &[azs]).expect("az's"), "AzureChinaCloud");
+        assert_eq!(cloud(&[], &[own, azs]).expect("own"), "AzureUSGovernment");
+        assert_eq!(cloud(&flag, &[own]).expect("the flag"), "AzureChinaCloud");
+
+        write("config", "[cloud]\nname = lab\n");
+        let error = cloud(&[], &[]).expect_err("unknown");
+        assert_eq!(error.code(), Code::CloudFile);
+        assert!(error.what().contains("the cloud lab"), "{error}");
+        write(
+            "clouds.config",
+            "[lab]\nendpoint_resource_manager = https://arm.lab.example\n",
+        );
+        assert_eq!(
+            cloud(&[], &[]).expect("its own"),
+            "https://arm.lab.example/"
+        );
+    }
+
+    #[test]
+    fn an_address_must_be_safe_to_ask() {
+        let cloud = |url| minimal(&["--cloud", url]).map(|settings| name(&settings.cloud));
+        let arm = "https://arm.lab.example:8443/";
+        assert_eq!(cloud(arm).expect("an address"), arm);
+        for bad in [
+            "http://arm.lab.example",
+            "https://ana:x@arm.lab.example",
+            "https://arm.lab.example?x",
+            "ftp://arm.lab.example",
+            "https://",
+        ] {
+            let error = cloud(bad).expect_err(bad);
+            assert_eq!(error.code(), Code::CloudFile, "{bad}");
+            assert!(!error.to_string().contains("ana:x"), "{error}");
+        }
+    }
+
+    #[test]
+    fn az_counts_its_subscriptions_by_cloud() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let entry = |id: &str, cloud: &str| {
+            format!(
+                r#"{{"id": "{id}", "name": "Lab", "isDefault": true, "environmentName": "{cloud}"}}"#
+            )
+        };
+        let (public, government) = (entry("1", "AzureCloud"), entry("2", "AzureUSGovernment"));
+        let text = format!(r#"{{"subscriptions": [{public}, {government}]}}"#);
+        std::fs::write(folder.path().join("azureProfile.json"), text).expect("writes");
+        let az = folder.path().to_str().expect("text");
+        for (cloud, subscription) in [("AzureCloud", "1"), ("AzureUSGovernment", "2")] {
+            let arguments = ["-n", "a", "-g", "b", "--cloud", cloud];
+            let found = settings(&arguments, &[("AZURE_CONFIG_DIR", az)]).expect("complete");
+            assert_eq!(found.sign_in.subscription.as_deref(), Some(subscription));
         }
     }
 

@@ -1,15 +1,17 @@
 //! Which cloud: where Azure Resource Manager, Entra and the relay are.
 //!
 //! Three clouds are known by name; any other is described by a cloud file, a JSON document whose
-//! form is in `docs/clouds.md`. Nothing in the program treats a named cloud otherwise than
-//! one from a file.
+//! form is in `docs/clouds.md`, or by its own Azure Resource Manager ([`super::metadata`]).
+//! Nothing in the program treats a named cloud otherwise than one that was described.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use url::Url;
 
+use super::metadata;
 use crate::error::{Code, Error};
+use crate::net::Https;
 
 /// The application id of kube-aad-proxy, the audience of every cluster's access tokens.
 const SERVER_APP_ID: &str = "6256c85f-0aad-4d50-b960-e6e9b21efe35";
@@ -33,17 +35,47 @@ pub struct Cloud {
     pub ca_file: Option<PathBuf>,
 }
 
+/// A cloud as the settings know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// All of it is known.
+    Known(Cloud),
+    /// The rest has to be asked of the Azure Resource Manager at this address.
+    ByResourceManager(Url),
+}
+
 /// The document that describes a cloud.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CloudFile {
-    name: String,
-    resource_manager: Url,
-    resource_manager_audience: Option<String>,
-    authority: Url,
-    relay_suffix: String,
-    server_app_id: Option<String>,
-    ca_file: Option<PathBuf>,
+pub(super) struct Description {
+    pub(super) name: String,
+    pub(super) resource_manager: Url,
+    pub(super) resource_manager_audience: Option<String>,
+    pub(super) authority: Url,
+    pub(super) relay_suffix: String,
+    pub(super) server_app_id: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
+}
+
+impl Whereabouts {
+    /// The certificate authorities of the cloud's own file.
+    pub fn ca_file(&self) -> Option<&Path> {
+        match self {
+            Self::Known(cloud) => cloud.ca_file.as_deref(),
+            Self::ByResourceManager(_) => None,
+        }
+    }
+
+    /// The cloud, asked for where need be.
+    ///
+    /// # Errors
+    /// Azure Resource Manager cannot be reached, or does not tell all that is needed.
+    pub async fn resolve(&self, https: &Https) -> Result<Cloud, Error> {
+        match self {
+            Self::Known(cloud) => Ok(cloud.clone()),
+            Self::ByResourceManager(arm) => metadata::cloud(https, arm).await,
+        }
+    }
 }
 
 impl Cloud {
@@ -109,39 +141,45 @@ impl Cloud {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let file: CloudFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let description = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        Self::described(description)
+    }
+
+    /// The cloud of `description`, if that makes sense.
+    pub(super) fn described(description: Description) -> Result<Self, String> {
         for (field, url) in [
-            ("resourceManager", &file.resource_manager),
-            ("authority", &file.authority),
+            ("resourceManager", &description.resource_manager),
+            ("authority", &description.authority),
         ] {
             if url.scheme() != "https" || url.host_str().is_none() {
                 return Err(format!("{field} must be an https:// URL, not {url}"));
             }
         }
         // The relay's name goes in front of the suffix: together they must make a host and port.
-        let probe = format!("https://relay.{}", file.relay_suffix);
+        let probe = format!("https://relay.{}", description.relay_suffix);
         let relay = Url::parse(&probe).map_err(|error| format!("relaySuffix: {error}"))?;
-        if file.relay_suffix.is_empty() || relay.path() != "/" || !relay.username().is_empty() {
+        if description.relay_suffix.is_empty()
+            || relay.path() != "/"
+            || !relay.username().is_empty()
+        {
             return Err(format!(
                 "relaySuffix must be a host with an optional port, not {:?}",
-                file.relay_suffix
+                description.relay_suffix
             ));
         }
+        let arm = description.resource_manager.as_str().trim_end_matches('/');
         Ok(Self {
-            resource_manager_audience: file.resource_manager_audience.unwrap_or_else(|| {
-                file.resource_manager
-                    .as_str()
-                    .trim_end_matches('/')
-                    .to_owned()
-            }),
-            name: file.name,
-            resource_manager: file.resource_manager,
-            authority: file.authority,
-            relay_suffix: file.relay_suffix,
-            server_app_id: file
+            resource_manager_audience: description
+                .resource_manager_audience
+                .unwrap_or_else(|| arm.to_owned()),
+            name: description.name,
+            resource_manager: description.resource_manager,
+            authority: description.authority,
+            relay_suffix: description.relay_suffix,
+            server_app_id: description
                 .server_app_id
                 .unwrap_or_else(|| SERVER_APP_ID.to_owned()),
-            ca_file: file.ca_file,
+            ca_file: description.ca_file,
         })
     }
 

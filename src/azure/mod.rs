@@ -3,8 +3,10 @@
 pub mod arm;
 mod challenge;
 pub mod cloud;
+pub mod discovery;
 pub mod id;
 pub mod login;
+pub mod metadata;
 pub mod pop;
 pub mod profile;
 pub mod types;

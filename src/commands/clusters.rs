@@ -33,6 +33,7 @@ const CLOCK_WARNING: i64 = 5 * 60;
 
 /// What all clusters of a run share.
 pub(super) struct Azure {
+    cloud: Cloud,
     arm: Arm,
     clock: Clock,
     dialer: Dialer,
@@ -41,19 +42,22 @@ pub(super) struct Azure {
 }
 
 impl Azure {
-    /// Readies the way to Azure; nothing is sent yet.
-    pub(super) fn new(settings: &Settings, printer: Printer) -> Result<Self, Error> {
+    /// Readies the way to Azure. Nothing is sent yet, but to ask about the cloud or the tenant where
+    /// the settings do not say all.
+    pub(super) async fn new(settings: &Settings, printer: Printer) -> Result<Self, Error> {
         let clock = Clock::system();
         let trust = Trust::system(settings.ca_files.iter().map(std::path::PathBuf::as_path))
             .map_err(|error| tls(&error))?;
         let net = Net::through(settings.proxies.clone(), trust);
         let https = Https::new(net.clone(), clock.clone()).map_err(|error| tls(&error))?;
+        let cloud = settings.cloud.resolve(&https).await?;
         let teller = Teller::new(move |prompt| printer.tell(&event(prompt)));
-        let sign_in = login::choose(&settings.sign_in, &settings.cloud, &https, &clock, &teller)?;
+        let sign_in = login::choose(&settings.sign_in, &cloud, &https, &clock, &teller).await?;
         let folder = settings.state_folder.clone();
         let remembered = folder.map_or_else(Remembered::disabled, Remembered::in_folder);
         Ok(Self {
-            arm: Arm::new(https, &settings.cloud, sign_in.clone()),
+            arm: Arm::new(https, &cloud, sign_in.clone()),
+            cloud,
             dialer: Dialer::new(net).map_err(|error| tls(&error))?,
             remembered: Arc::new(remembered),
             clock,
@@ -62,16 +66,16 @@ impl Azure {
     }
 
     /// A dialler for one cluster. It is on its way already where an earlier run tells the relay.
-    fn dialer(&self, cloud: &Cloud, id: &ClusterId) -> Dialer {
-        match self.remembered.relay(cloud, id) {
+    fn dialer(&self, id: &ClusterId) -> Dialer {
+        match self.remembered.relay(&self.cloud, id) {
             Some((host, port)) => self.dialer.approach(&host, port),
             None => self.dialer.clone(),
         }
     }
 
     /// Begins to write down for the next run which relays the clusters were reached through.
-    pub(super) fn remember(&self, cloud: &Cloud, clusters: &[Arc<Cluster>]) -> JoinHandle<()> {
-        let (remembered, cloud) = (self.remembered.clone(), cloud.clone());
+    pub(super) fn remember(&self, clusters: &[Arc<Cluster>]) -> JoinHandle<()> {
+        let (remembered, cloud) = (self.remembered.clone(), self.cloud.clone());
         let relays = clusters
             .iter()
             .map(|cluster| (cluster.session.id().clone(), cluster.session.relay()))
@@ -95,17 +99,15 @@ pub(super) async fn open(
     printer: Printer,
 ) -> Result<Vec<Arc<Cluster>>, Error> {
     // ARM's token and the cluster's come side by side; both are refused in Entra's words.
-    let ((), clusters) = tokio::try_join!(
-        sign_in(azure, settings, printer),
-        open_all(azure, settings, printer)
-    )?;
+    let ((), clusters) =
+        tokio::try_join!(sign_in(azure, printer), open_all(azure, settings, printer))?;
     Ok(clusters)
 }
 
 /// Signs in to ARM and says so. Whoever calls ARM meanwhile waits for the same token.
-async fn sign_in(azure: &Azure, settings: &Settings, printer: Printer) -> Result<(), Error> {
+async fn sign_in(azure: &Azure, printer: Printer) -> Result<(), Error> {
     let started = Instant::now();
-    let scope = settings.cloud.resource_manager_scope();
+    let scope = azure.cloud.resource_manager_scope();
     azure.sign_in.bearer(&scope).await?;
     let identity = azure.sign_in.description();
     printer.tell(&Event::SignedIn {
@@ -152,7 +154,7 @@ async fn open_all(
     let opening = ids.into_iter().map(|id| {
         let identity = async {
             let identities = identities.get_or_try_init(ready).await?;
-            Ok(identities.identity(azure, settings))
+            Ok(identities.identity(azure))
         };
         open_one(azure, settings, id, identity, printer)
     });
@@ -167,10 +169,10 @@ async fn open_one(
     printer: Printer,
 ) -> Result<Arc<Cluster>, Error> {
     let started = Instant::now();
-    let dialer: Arc<dyn Connect> = Arc::new(azure.dialer(&settings.cloud, &id));
+    let dialer: Arc<dyn Connect> = Arc::new(azure.dialer(&id));
     let session = Session::open(
         id.clone(),
-        settings.cloud.clone(),
+        azure.cloud.clone(),
         azure.arm.clone(),
         azure.clock.clone(),
         method(&settings.mode),
@@ -310,11 +312,11 @@ impl Identities {
         }
     }
 
-    fn identity(&self, azure: &Azure, settings: &Settings) -> Identity {
+    fn identity(&self, azure: &Azure) -> Identity {
         match self {
             Self::Aad(key) => Identity::aad(
                 azure.sign_in.clone(),
-                settings.cloud.server_app_scope(),
+                azure.cloud.server_app_scope(),
                 key.clone(),
             ),
             Self::Token(source, header) => {

@@ -67,7 +67,7 @@ impl Started {
         let listener = Listener::bind(settings.port).await?;
         let port = listener.port();
         let certificate = LocalCertificate::generate()?;
-        let azure = Azure::new(settings, printer)?;
+        let azure = Azure::new(settings, printer).await?;
         let clusters = clusters::open(&azure, settings, printer).await?;
         let tokens: Vec<_> = clusters
             .iter()
@@ -95,7 +95,7 @@ impl Started {
             clusters,
         };
         // Beside the probe, which waits for the network.
-        let remembering = azure.remember(&settings.cloud, &started.clusters);
+        let remembering = azure.remember(&started.clusters);
         started.probe(settings, printer).await?;
         if let Err(error) = remembering.await {
             tracing::debug!(%error, "nothing is remembered");

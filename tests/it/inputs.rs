@@ -124,7 +124,9 @@ async fn arm_token(world: &World) -> String {
         ..SignInSettings::default()
     };
     let nobody = Teller::new(|_| {});
-    let sign_in = login::choose(&settings, &cloud, &https, &clock, &nobody).unwrap();
+    let sign_in = login::choose(&settings, &cloud, &https, &clock, &nobody)
+        .await
+        .unwrap();
     let token = sign_in
         .bearer(&cloud.resource_manager_scope())
         .await

@@ -65,19 +65,25 @@ pub(super) fn token(token: &azure::AccessToken) -> AccessToken {
 /// The error that was given to the library, or the innermost words of its own, without its
 /// framing.
 pub(super) fn refused(what: &str, error: &azure_core::Error) -> Error {
+    let mut causes =
+        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| {
+            cause.source()
+        });
+    let ours = causes.find_map(|cause| cause.downcast_ref::<Error>());
+    if let Some(error) = ours {
+        return error.clone();
+    }
+    token_endpoint::refusal(Code::SignInRefused, what, &words(error))
+}
+
+/// The innermost words of the library's error.
+pub(super) fn words(error: &azure_core::Error) -> String {
     let causes =
         std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| {
             cause.source()
         });
-    let ours = causes
-        .clone()
-        .find_map(|cause| cause.downcast_ref::<Error>());
-    if let Some(error) = ours {
-        return error.clone();
-    }
-    let words = causes
+    causes
         .skip(1)
         .last()
-        .map_or_else(|| error.to_string(), ToString::to_string);
-    token_endpoint::refusal(Code::SignInRefused, what, &words)
+        .map_or_else(|| error.to_string(), ToString::to_string)
 }

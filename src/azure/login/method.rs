@@ -43,6 +43,19 @@ impl Auth {
         Self::DeviceCode,
         Self::ManagedIdentity,
     ];
+
+    /// Whether it signs in to a tenant that has to be named. Others have one of their own.
+    pub(super) fn goes_by_tenant(self) -> bool {
+        match self {
+            Self::ServicePrincipal
+            | Self::WorkloadIdentity
+            | Self::Github
+            | Self::AzurePipelines
+            | Self::Browser
+            | Self::DeviceCode => true,
+            Self::Auto | Self::AzureCli | Self::Azd | Self::ManagedIdentity => false,
+        }
+    }
 }
 
 /// The value's own name.

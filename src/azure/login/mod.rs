@@ -4,7 +4,9 @@
 //! `azure_identity` has a method, bearer tokens come from there; tokens bound to a key are asked of
 //! Entra's token endpoint here, since that library has none.
 
+mod aadsts;
 mod assertion;
+mod azd;
 mod azure_cli;
 mod azure_pipelines;
 mod bridge;
@@ -20,6 +22,7 @@ mod method;
 mod presence;
 mod service_principal;
 mod token_endpoint;
+mod tool;
 mod user;
 mod workload_identity;
 
@@ -29,7 +32,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::cloud::Cloud;
+use super::discovery;
 use super::pop::PopKey;
+use super::profile::Profile;
 use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::net::Https;
@@ -153,8 +158,11 @@ pub struct SignInSettings {
     pub client_id: Option<String>,
     /// `AZURE_CLIENT_SECRET`.
     pub client_secret: Option<Secret>,
-    /// The subscription whose account az should use.
+    /// The subscription whose account az should use, and whose tenant is taken where none is
+    /// given.
     pub subscription: Option<String>,
+    /// The accounts of az in this cloud.
+    pub az_profile: Profile,
     /// The variables that single methods read.
     pub environment: Environment,
     /// Whether requests to the cluster need a token that is bound to a key, as in every mode but
@@ -165,6 +173,7 @@ pub struct SignInSettings {
 }
 
 /// What methods are made with.
+#[derive(Clone, Copy)]
 struct Gear<'a> {
     settings: &'a SignInSettings,
     cloud: &'a Cloud,
@@ -191,12 +200,13 @@ impl From<Error> for Unavailable {
 }
 
 /// Makes the method that the settings name or, for `auto`, the first that is configured; the log
-/// says which, and why those before it were not taken. A person who has to do something for it is
-/// told by `teller`.
+/// says which, and why those before it were not taken. A method that goes by a tenant gets that of
+/// the subscription where the settings have none. A person who has to do something for it is told
+/// by `teller`.
 ///
 /// # Errors
 /// None is configured, or one is configured in part.
-pub fn choose(
+pub async fn choose(
     settings: &SignInSettings,
     cloud: &Cloud,
     https: &Https,
@@ -210,32 +220,60 @@ pub fn choose(
         clock,
         teller,
     };
-    if settings.auth != Auth::Auto {
-        return make(settings.auth, &gear).map_err(|unavailable| match unavailable {
-            Unavailable::Wrong(error) => error,
-            Unavailable::NotConfigured(why) => Error::new(
-                Code::NotSignedIn,
-                format!("--auth {} is not configured", settings.auth),
-            )
-            .because(why),
-        });
+    let (auth, made) = first(&gear)?;
+    if let Some(subscription) = &settings.subscription
+        && settings.tenant.is_none()
+        && auth.goes_by_tenant()
+        && let Some(tenant) = discovery::tenant(https, cloud, subscription).await
+    {
+        let settings = &SignInSettings {
+            tenant: Some(tenant),
+            ..settings.clone()
+        };
+        return match make(auth, &Gear { settings, ..gear }) {
+            Ok(method) => Ok(method),
+            Err(unavailable) => Err(unavailable.told(auth)),
+        };
+    }
+    made
+}
+
+/// The method that the settings name or the first that is configured, if only in part.
+fn first(gear: &Gear<'_>) -> Result<(Auth, Result<Arc<dyn SignIn>, Error>), Error> {
+    let auth = gear.settings.auth;
+    if auth != Auth::Auto {
+        let made = make(auth, gear).map_err(|unavailable| unavailable.told(auth));
+        return Ok((auth, made));
     }
     let mut passed_over = Vec::new();
     for auth in Auth::ORDER {
-        match make(auth, &gear) {
-            Ok(method) => {
-                tracing::info!(method = %auth, "signing in");
-                return Ok(method);
-            }
-            Err(Unavailable::Wrong(error)) => return Err(error),
+        let made = match make(auth, gear) {
+            Ok(method) => Ok(method),
+            Err(Unavailable::Wrong(error)) => Err(error),
             Err(Unavailable::NotConfigured(why)) => {
                 tracing::info!(method = %auth, why, "passed over");
                 passed_over.push(format!("{auth}: {why}"));
+                continue;
             }
-        }
+        };
+        tracing::info!(method = %auth, "signing in");
+        return Ok((auth, made));
     }
     let none = Error::new(Code::NotSignedIn, "no sign-in method is configured");
     Err(passed_over.into_iter().fold(none, Error::because))
+}
+
+impl Unavailable {
+    /// The error for whoever asked for the method by name.
+    fn told(self, auth: Auth) -> Error {
+        match self {
+            Self::Wrong(error) => error,
+            Self::NotConfigured(why) => {
+                let what = format!("--auth {auth} is not configured");
+                Error::new(Code::NotSignedIn, what).because(why)
+            }
+        }
+    }
 }
 
 fn make(auth: Auth, gear: &Gear<'_>) -> Made {
@@ -248,6 +286,7 @@ fn make(auth: Auth, gear: &Gear<'_>) -> Made {
         Auth::ManagedIdentity => managed_identity::make(gear),
         Auth::Browser => browser::make(gear),
         Auth::DeviceCode => device_code::make(gear),
+        Auth::Azd => azd::make(gear),
         _ => Err(Unavailable::NotConfigured("it is not built yet".to_owned())),
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::AccessToken;
+use super::{AccessToken, aadsts};
 use crate::azure::cloud::Cloud;
 use crate::azure::pop::PopKey;
 use crate::clock::Clock;
@@ -321,9 +321,11 @@ pub(super) fn refusal(code: Code, what: &str, description: &str) -> Error {
     } else {
         code
     };
-    Error::new(code, what)
-        .because(sentence)
-        .maybe_hinted(hint(sentence))
+    let error = Error::new(code, what).because(sentence);
+    match aadsts::explain(sentence) {
+        Some(known) => error.because(known.cause).hinted(known.fix),
+        None => error,
+    }
 }
 
 /// Trace id, correlation id and time follow the sentence, on lines of their own or behind it.
@@ -342,41 +344,6 @@ fn aadsts(text: &str) -> Option<&str> {
     rest.split(|c: char| !c.is_ascii_digit()).next()
 }
 
-fn hint(sentence: &str) -> Option<&'static str> {
-    Some(match aadsts(sentence)? {
-        "7000215" => {
-            "AZURE_CLIENT_SECRET is not the application's secret: set the secret's value, not its id"
-        }
-        "7000222" => {
-            "the application's secret has expired: `az ad app credential reset --id APP` makes a new one for AZURE_CLIENT_SECRET"
-        }
-        "700016" => {
-            "check AZURE_CLIENT_ID, and that the application is in the tenant of AZURE_TENANT_ID"
-        }
-        "90002" => "check AZURE_TENANT_ID: it is no tenant of this cloud",
-        "90033" => "Entra has a fault that passes: try again in a minute",
-        "500011" => {
-            "the cluster's server application is unknown in this tenant: an administrator consents to it once"
-        }
-        "50076" | "50079" | "50158" => {
-            "a policy asks for a second factor: sign in with --auth browser or --auth device-code"
-        }
-        "53003" => {
-            "a conditional access policy forbids this sign-in: its administrator can say from where and how it is allowed"
-        }
-        "530084" => {
-            "a policy takes tokens of managed devices only: sign in as a service principal, or use a service-account token with --token-file"
-        }
-        "65001" => {
-            "the client needs consent: sign in with --auth browser, or have an administrator consent once"
-        }
-        "50173" | "70043" | "700082" => {
-            "the sign-in has ended: sign in again, with `az login` where az was used"
-        }
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,9 +355,12 @@ mod tests {
         let error = refusal(Code::SignInRefused, "login.example refused", description);
         assert_eq!(
             error.causes(),
-            ["AADSTS7000215: Invalid client secret provided."]
+            [
+                "AADSTS7000215: Invalid client secret provided.",
+                "AZURE_CLIENT_SECRET is not the application's secret",
+            ]
         );
-        assert!(error.hint().contains("AZURE_CLIENT_SECRET"));
+        assert!(error.hint().contains("not its id"));
         let other = refusal(Code::SignInRefused, "x", "AADSTS1: new\r\nTrace ID: 1");
         assert_eq!(other.causes(), ["AADSTS1: new"]);
     }
