@@ -10,7 +10,7 @@ use azure_core::credentials::TokenCredential as _;
 use azure_identity::{AzureDeveloperCliCredential, AzureDeveloperCliCredentialOptions};
 
 use super::cache::BearerCache;
-use super::{AccessToken, Auth, Gear, Made, SignIn, Unavailable, bridge, tool};
+use super::{AccessToken, Auth, Gear, Made, SignIn, Unavailable, bridge, browser, tool};
 use crate::azure::pop::PopKey;
 use crate::error::{Code, Error};
 
@@ -30,7 +30,7 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
         let why = "azd is not on the PATH".to_owned();
         return Err(Unavailable::NotConfigured(why));
     }
-    let bound = browser(gear);
+    let bound = browser::make(gear).ok();
     if settings.auth == Auth::Auto && settings.needs_bound && bound.is_none() {
         let why = "it has no token for the cluster, and there is no browser to get one with";
         return Err(Unavailable::NotConfigured(why.to_owned()));
@@ -47,12 +47,6 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
         cache: BearerCache::new(gear.clock.clone()),
         bound,
     }))
-}
-
-/// The browser, where there is one.
-fn browser(_: &Gear<'_>) -> Option<Arc<dyn SignIn>> {
-    // MERGE: `super::browser::make(gear).ok()`, once that module is there.
-    None
 }
 
 #[async_trait]

@@ -287,7 +287,8 @@ fn make(auth: Auth, gear: &Gear<'_>) -> Made {
         Auth::Browser => browser::make(gear),
         Auth::DeviceCode => device_code::make(gear),
         Auth::Azd => azd::make(gear),
-        _ => Err(Unavailable::NotConfigured("it is not built yet".to_owned())),
+        // `auto` is all of the others.
+        Auth::Auto => first(gear)?.1.map_err(Unavailable::Wrong),
     }
 }
 

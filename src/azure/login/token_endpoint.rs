@@ -115,17 +115,6 @@ impl TokenEndpoint {
         &self.url
     }
 
-    /// Asks for a bearer token for `scope` with `grant`'s form fields, patiently.
-    ///
-    /// # Errors
-    /// Entra refuses or cannot be reached.
-    pub(super) async fn bearer(&self, grant: &Form<'_>, scope: &str) -> Result<AccessToken, Error> {
-        let granted = self.ask(grant, scope, None, Sending::Patiently).await;
-        granted
-            .map(|granted| granted.access)
-            .map_err(|error| self.told(error, ""))
-    }
-
     /// Asks for a token for `scope` bound to `key` with `grant`'s form fields, patiently.
     ///
     /// # Errors
