@@ -185,6 +185,9 @@ struct Gear<'a> {
 /// A method that is ready, or why it is not.
 type Made = Result<Arc<dyn SignIn>, Unavailable>;
 
+/// The method that was taken, if only in part configured.
+type First = (Auth, Result<Arc<dyn SignIn>, Error>);
+
 /// Why a method is not taken.
 enum Unavailable {
     /// Nothing of it is configured. Reads after the method's name and a colon.
@@ -239,7 +242,7 @@ pub async fn choose(
 }
 
 /// The method that the settings name or the first that is configured, if only in part.
-fn first(gear: &Gear<'_>) -> Result<(Auth, Result<Arc<dyn SignIn>, Error>), Error> {
+fn first(gear: &Gear<'_>) -> Result<First, Error> {
     let auth = gear.settings.auth;
     if auth != Auth::Auto {
         let made = make(auth, gear).map_err(|unavailable| unavailable.told(auth));

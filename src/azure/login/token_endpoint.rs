@@ -202,14 +202,12 @@ impl TokenEndpoint {
 
     /// What a refusing answer says.
     pub(super) fn ungranted(&self, answer: &Answer) -> Ungranted {
-        match serde_json::from_slice(&answer.body) {
-            Ok(refused) => Ungranted::Refused(refused),
-            Err(_) => {
-                let said = format!("it answered {}", answer.status);
-                let what = format!("{} did not sign in", self.host());
-                Ungranted::Unreachable(Error::new(Code::SignInUnreachable, what).because(said))
-            }
+        if let Ok(refused) = serde_json::from_slice(&answer.body) {
+            return Ungranted::Refused(refused);
         }
+        let said = format!("it answered {}", answer.status);
+        let what = format!("{} did not sign in", self.host());
+        Ungranted::Unreachable(Error::new(Code::SignInUnreachable, what).because(said))
     }
 
     /// Reads what should be `what`.
