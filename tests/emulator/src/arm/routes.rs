@@ -108,6 +108,10 @@ async fn route(state: &State, request: Request<Incoming>) -> (&'static str, Outc
         if operation == Operation::Metadata {
             return Ok(Some(call.metadata(version)));
         }
+        if operation.has_subscription() && !parts.headers.contains_key(header::AUTHORIZATION) {
+            // Whom to ask for a token is said of what exists only.
+            call.subscription()?;
+        }
         let now = state.faults.cloud_time();
         let caller = authenticate(
             &parts.headers,
@@ -193,6 +197,14 @@ impl Operation {
             Self::GetCluster => "connectedClusters.get",
             Self::ListCredentials => "connectedClusters.listClusterUserCredential",
         }
+    }
+
+    /// Whether its path names a subscription.
+    fn has_subscription(self) -> bool {
+        !matches!(
+            self,
+            Self::Metadata | Self::ListTenants | Self::ListSubscriptions
+        )
     }
 
     fn check_method(self, method: &Method) -> Result<(), ArmError> {

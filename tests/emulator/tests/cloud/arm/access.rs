@@ -83,6 +83,25 @@ async fn a_token_without_the_required_context_is_told_what_to_show() {
 }
 
 #[tokio::test]
+async fn without_a_token_a_subscription_tells_its_tenant_if_there_is_one() {
+    let cloud = Cloud::start().await;
+    let known = format!(
+        "/subscriptions/{}?{VERSION}",
+        cloud.arm.subscriptions()[0].id
+    );
+    let answer = cloud.ask("", Method::GET, &known, "").await;
+    assert_error(&answer, StatusCode::UNAUTHORIZED, "AuthenticationFailed");
+    let challenge = answer.header("www-authenticate");
+    assert!(challenge.contains(&cloud.entra.tenant()), "{challenge}");
+
+    let unknown = format!("/subscriptions/11111111-1111-4111-8111-111111111111?{VERSION}");
+    let answer = cloud.ask("", Method::GET, &unknown, "").await;
+    assert_error(&answer, StatusCode::NOT_FOUND, "SubscriptionNotFound");
+    assert_eq!(answer.header("www-authenticate"), "");
+    cloud.stop().await;
+}
+
+#[tokio::test]
 async fn the_api_version_is_required_and_has_to_be_known() {
     let cloud = Cloud::start().await;
     let bad = StatusCode::BAD_REQUEST;
