@@ -198,6 +198,7 @@ impl Settings {
             environment: environment.clone(),
             needs_bound: matches!(mode, Mode::Aad),
             kept,
+            tenant_is_found: false,
         };
         let default_port = if cli.command.is_empty() {
             DEFAULT_PORT

@@ -154,16 +154,18 @@ async fn entras_refusals_are_told_in_its_words_and_explained() {
         3,
         &[
             "no sign-in method is configured",
-            "AZURE_CLIENT_SECRET not set",
+            "service-principal: neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH is set",
+            "azure-cli: az is not on the PATH",
+            "so nobody can answer",
             "az login",
         ],
     );
 
     let mut half = world.arcproxy(&DEMO);
-    let ran = Ran::of(half.env_remove("AZURE_TENANT_ID")).await;
+    let ran = Ran::of(half.env_remove("AZURE_CLIENT_ID")).await;
     ran.failed(
         3,
-        &["AZURE_CLIENT_SECRET is set, but AZURE_TENANT_ID is not"],
+        &["AZURE_CLIENT_SECRET is set, but AZURE_CLIENT_ID is not"],
     );
 }
 

@@ -223,6 +223,17 @@ async fn what_is_empty_is_not_set() {
     assert!(ran.stderr.contains("--token-file"), "{}", ran.stderr);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_to_sign_in() {
+    let world = World::new().await;
+    let refused = [("ARCPROXY_AUTH", "github")];
+    let ran = world.run_with(&refused, &TRUE).await;
+    ran.failed(3, &["--auth github is not configured"]);
+    let named = [("ARCPROXY_AUTH", "service-principal")];
+    world.run_with(&named, &TRUE).await.ok();
+    world.run_with(&[("ARCPROXY_AUTH", "")], &TRUE).await.ok();
+}
+
 /// No variable is left out of the tests here.
 #[tokio::test(flavor = "multi_thread")]
 async fn none_is_forgotten() {
@@ -232,6 +243,8 @@ async fn none_is_forgotten() {
         include_str!("environment.rs"),
         include_str!("clouds.rs"),
         include_str!("inputs.rs"),
+        include_str!("networks/mod.rs"),
+        include_str!("sign_in_user/kept.rs"),
     ]
     .concat();
     let variables = documented(&help);

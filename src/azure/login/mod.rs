@@ -170,6 +170,8 @@ pub struct SignInSettings {
     pub needs_bound: bool,
     /// Where people's sign-ins are kept for the next run.
     pub kept: Kept,
+    /// Whether `tenant` was asked of Azure and not given by anybody.
+    pub tenant_is_found: bool,
 }
 
 /// What methods are made with.
@@ -231,6 +233,7 @@ pub async fn choose(
     {
         let settings = &SignInSettings {
             tenant: Some(tenant),
+            tenant_is_found: true,
             ..settings.clone()
         };
         return match make(auth, &Gear { settings, ..gear }) {

@@ -107,7 +107,13 @@ pub(super) fn make(
     unfit: Option<&'static str>,
 ) -> Made {
     let environment = &gear.settings.environment;
-    let place = Place::new(&gear.cloud.authority, &desk.tenant, &desk.client_id);
+    // By what is known before anything is asked: so that the next run finds it.
+    let tenant = if gear.settings.tenant_is_found {
+        ANY_TENANT
+    } else {
+        &desk.tenant
+    };
+    let place = Place::new(&gear.cloud.authority, tenant, &desk.client_id);
     let kept = gear.settings.kept.clone();
     let chosen = gear.settings.auth == auth;
     let nobody = presence::nobody(environment).filter(|_| !chosen);

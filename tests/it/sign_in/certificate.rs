@@ -137,9 +137,9 @@ async fn what_is_wrong_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_without_a_tenant_is_no_reason_to_sign_in_otherwise() {
+async fn a_certificate_without_a_client_id_is_no_reason_to_sign_in_otherwise() {
     let world = World::new().await;
     let mut command = world.signing_in(&fixture("plain.pem"), &DEMO);
-    let ran = Ran::of(command.env_remove("AZURE_TENANT_ID")).await;
-    ran.failed(3, &[PATH, "AZURE_TENANT_ID is not"]);
+    let ran = Ran::of(command.env_remove("AZURE_CLIENT_ID")).await;
+    ran.failed(3, &[PATH, "AZURE_CLIENT_ID is not"]);
 }
