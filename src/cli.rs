@@ -66,6 +66,10 @@ pub struct Cli {
     )]
     pub token: Option<Secret>,
 
+    /// Whether the token stands on the command line, where process lists show it.
+    #[arg(skip)]
+    pub token_is_shown: bool,
+
     /// File with the service-account token; `-` reads stdin
     #[arg(long, env = "ARCPROXY_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -153,6 +157,7 @@ impl Cli {
         let mut command = Self::command().mut_args(without_empty_variable);
         let matches = command.try_get_matches_from_mut(arguments)?;
         let mut cli = Self::from_arg_matches(&matches)?;
+        cli.token_is_shown = matches.value_source("token") == Some(ValueSource::CommandLine);
         for (one, other) in EXCLUSIVE {
             let given = |side: &[&str], by: ValueSource| {
                 side.iter()

@@ -2,10 +2,6 @@
 
 use std::process::Stdio;
 
-use arcproxy::azure::cloud::Cloud;
-use arcproxy::azure::login::{self, SignInSettings};
-use arcproxy::clock::Clock;
-use arcproxy::net::{Https, Net, Trust};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
@@ -109,62 +105,6 @@ async fn a_subscription_comes_by_name_or_from_azs_profile() {
     let mut nothing = world.arcproxy(&run);
     let ran = Ran::of(nothing.env_remove("AZURE_SUBSCRIPTION_ID")).await;
     ran.failed(2, &["no subscription is given", "az account set"]);
-}
-
-/// A bearer token for the emulator's ARM, as the library itself gets one.
-async fn arm_token(world: &World) -> String {
-    let cloud = Cloud::read(world.emulator.cloud_file()).unwrap();
-    let trust = Trust::system(cloud.ca_file.as_deref()).unwrap();
-    let clock = Clock::system();
-    let https = Https::new(Net::new(trust), clock.clone()).unwrap();
-    let settings = SignInSettings {
-        tenant: Some(world.emulator.tenant()),
-        client_id: Some(world.emulator.client_id()),
-        client_secret: Some(world.emulator.client_secret().into()),
-        ..SignInSettings::default()
-    };
-    let sign_in = login::choose(&settings, &cloud, &https, &clock)
-        .await
-        .unwrap();
-    let token = sign_in
-        .bearer(&cloud.resource_manager_scope())
-        .await
-        .unwrap();
-    token.secret.expose().to_owned()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn az_gives_the_token_for_arm_where_it_is_installed() {
-    let world = World::new().await;
-    let tools = world.path("bin");
-    std::fs::create_dir(&tools).unwrap();
-    // What `az account get-access-token` prints, with a token that the emulator's ARM takes.
-    let token = arm_token(&world).await;
-    let script = format!(
-        "#!/bin/sh\necho '{{\"accessToken\": \"{token}\", \"expires_on\": 4102444800, \"tokenType\": \"Bearer\"}}'\n"
-    );
-    std::fs::write(tools.join("az"), script).unwrap();
-    std::fs::set_permissions(
-        tools.join("az"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
-    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
-    let with_az = |arguments: &[&str]| {
-        let mut command = world.arcproxy(arguments);
-        command
-            .env("PATH", &path)
-            .env_remove("AZURE_CLIENT_SECRET")
-            .env_remove("AZURE_CLIENT_ID");
-        command
-    };
-    let mut as_account = with_az(&WHOAMI);
-    let ran = Ran::of(as_account.env("ARCPROXY_TOKEN", world.service_account_token())).await;
-    assert!(ran.stderr.contains("✓ Signed in as az"), "{}", ran.stderr);
-    assert!(ran.ok().contains(ACCOUNT));
-    Ran::of(&mut with_az(&WHOAMI))
-        .await
-        .failed(3, &["not yet to the cluster", "--token-file"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

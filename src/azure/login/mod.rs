@@ -105,6 +105,9 @@ struct Gear<'a> {
 /// A method that is ready, or why it is not.
 type Made = Result<Arc<dyn SignIn>, Unavailable>;
 
+/// A method that is to be taken, or what is wrong with it.
+type Ready = Result<Arc<dyn SignIn>, Error>;
+
 /// Why a method is not taken.
 enum Unavailable {
     /// Nothing of it is configured. Reads after the method's name and a colon.
@@ -156,7 +159,7 @@ pub async fn choose(
 }
 
 /// The method that the settings name or the first that is configured, if only in part.
-fn first(gear: &Gear<'_>) -> Result<(Auth, Result<Arc<dyn SignIn>, Error>), Error> {
+fn first(gear: &Gear<'_>) -> Result<(Auth, Ready), Error> {
     let auth = gear.settings.auth;
     if auth != Auth::Auto {
         let made = make(auth, gear).map_err(|unavailable| unavailable.told(auth));

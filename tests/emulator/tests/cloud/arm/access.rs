@@ -57,7 +57,10 @@ async fn only_a_good_token_for_arm_is_let_in() {
 #[tokio::test]
 async fn without_a_token_a_subscription_tells_its_tenant_if_there_is_one() {
     let cloud = Cloud::start().await;
-    let known = format!("/subscriptions/{}?{VERSION}", cloud.arm.subscriptions()[0].id);
+    let known = format!(
+        "/subscriptions/{}?{VERSION}",
+        cloud.arm.subscriptions()[0].id
+    );
     let answer = cloud.ask("", Method::GET, &known, "").await;
     assert_error(&answer, StatusCode::UNAUTHORIZED, "AuthenticationFailed");
     let challenge = answer.header("www-authenticate");
