@@ -38,6 +38,7 @@ Exit codes: 0 ok, 1 unexpected, 2 usage, 3 sign-in, 4 Azure refused, 5 tunnel, p
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Cli {
     /// What to do in place of reaching a cluster
     #[command(subcommand)]
@@ -79,6 +80,10 @@ pub struct Cli {
         value_name = "TOKEN"
     )]
     pub token: Option<Secret>,
+
+    /// Whether the token stands on the command line, where process lists show it.
+    #[arg(skip)]
+    pub token_is_shown: bool,
 
     /// File with the service-account token; `-` reads stdin
     #[arg(long, env = "ARCPROXY_TOKEN_FILE", value_name = "FILE")]
@@ -180,6 +185,7 @@ impl Cli {
         let mut command = Self::command().mut_args(without_empty_variable);
         let matches = command.try_get_matches_from_mut(arguments)?;
         let mut cli = Self::from_arg_matches(&matches)?;
+        cli.token_is_shown = matches.value_source("token") == Some(ValueSource::CommandLine);
         for (one, other) in EXCLUSIVE {
             let given = |side: &[&str], by: ValueSource| {
                 side.iter()

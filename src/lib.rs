@@ -74,6 +74,12 @@ fn begin(cli: Cli, printer: Printer) -> Result<u8, Error> {
     if let Some(Instead::Logout) = cli.instead {
         return commands::logout(&settings::kept(&environment), printer);
     }
+    if cli.token_is_shown {
+        printer.warn(
+            "process lists show the token to every user of this machine: give it with --token-file, \
+             with --token-file - on stdin, or in the environment as ARCPROXY_TOKEN",
+        );
+    }
     let settings = Settings::new(cli, &environment)?;
     if let (Target::Stdout, cli::Format::Json) = (&settings.target, printer.output()) {
         return Err(Error::new(Code::Usage, "-f - and -o json both want stdout")

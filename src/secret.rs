@@ -118,6 +118,21 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_does_not_print_it_either() {
+        let panicked = std::panic::catch_unwind(|| {
+            "".parse::<u8>()
+                .map_err(|_| Secret::from("hunter2"))
+                .expect("the test panics");
+        });
+        let payload = panicked.expect_err("a panic");
+        let text = payload.downcast_ref::<String>().expect("a text");
+        assert!(
+            text.contains("[redacted]") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn refuses_what_would_break_out_of_a_header() {
         assert!(
             Secret::from("a\r\nImpersonate-User: root")

@@ -313,7 +313,7 @@ fn cloud(
     }
     let name = az_cloud(environment, az);
     if let Some(cloud) = Cloud::named(&name) {
-        return Ok(Whereabouts::Known(cloud));
+        return Ok(Whereabouts::Known(Box::new(cloud)));
     }
     let what = format!("az works in the cloud {name}, which is not known here");
     let unknown = Error::new(Code::CloudFile, what);
@@ -348,7 +348,7 @@ fn az_name(cloud: &Whereabouts, environment: &Environment, az: &AzFolder) -> Str
 fn described(given: &OsStr, source: &str) -> Result<Whereabouts, Error> {
     let text = given.to_str().unwrap_or_default();
     if let Some(cloud) = Cloud::named(text) {
-        return Ok(Whereabouts::Known(cloud));
+        return Ok(Whereabouts::Known(Box::new(cloud)));
     }
     let bad = |what: String| Error::new(Code::CloudFile, what);
     if text.contains("://") {
@@ -377,7 +377,7 @@ fn described(given: &OsStr, source: &str) -> Result<Whereabouts, Error> {
             "the names are AzureCloud, AzureUSGovernment and AzureChinaCloud; see docs/clouds.md for files and addresses",
         ));
     }
-    Cloud::read(path).map(Whereabouts::Known)
+    Cloud::read(path).map(Box::new).map(Whereabouts::Known)
 }
 
 fn mode(token: Option<Secret>, file: Option<PathBuf>) -> Mode {
@@ -651,6 +651,27 @@ mod tests {
             let found = settings(&arguments, &[("AZURE_CONFIG_DIR", az)]).expect("complete");
             assert_eq!(found.sign_in.subscription.as_deref(), Some(subscription));
         }
+    }
+
+    #[test]
+    fn no_secret_is_printed_with_the_rest() {
+        let variables = [
+            ("AZURE_CLIENT_SECRET", "hunter2"),
+            ("SYSTEM_ACCESSTOKEN", "hunter3"),
+        ];
+        let arguments = [
+            "-n",
+            "a",
+            "-g",
+            "b",
+            "--subscription",
+            SUBSCRIPTION,
+            "--token",
+            "hunter4",
+        ];
+        let text = format!("{:?}", settings(&arguments, &variables).expect("complete"));
+        assert!(text.contains("[redacted]"), "{text}");
+        assert!(!text.contains("hunter"), "{text}");
     }
 
     #[test]

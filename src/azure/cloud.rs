@@ -39,7 +39,7 @@ pub struct Cloud {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whereabouts {
     /// All of it is known.
-    Known(Cloud),
+    Known(Box<Cloud>),
     /// The rest has to be asked of the Azure Resource Manager at this address.
     ByResourceManager(Url),
 }
@@ -72,7 +72,7 @@ impl Whereabouts {
     /// Azure Resource Manager cannot be reached, or does not tell all that is needed.
     pub async fn resolve(&self, https: &Https) -> Result<Cloud, Error> {
         match self {
-            Self::Known(cloud) => Ok(cloud.clone()),
+            Self::Known(cloud) => Ok(Cloud::clone(cloud)),
             Self::ByResourceManager(arm) => metadata::cloud(https, arm).await,
         }
     }

@@ -130,17 +130,15 @@ fn own(mut several: Vec<Endpoints>, arm: &Url) -> Result<Endpoints, String> {
         let url = endpoints.resource_manager.as_deref();
         url.is_some_and(|url| plain(url) == wanted)
     });
-    match found {
-        Some(index) => Ok(several.swap_remove(index)),
-        None => {
-            let names: Vec<_> = several
-                .iter()
-                .map(|endpoints| endpoints.name.as_deref().unwrap_or("one without a name"))
-                .collect();
-            let names = names.join(", ");
-            Err(format!("it tells of other clouds only: {names}"))
-        }
+    if let Some(index) = found {
+        return Ok(several.swap_remove(index));
     }
+    let names = several.iter().map(|endpoints| endpoints.name.as_deref());
+    let names: Vec<_> = names.map(|name| name.unwrap_or("no name")).collect();
+    Err(format!(
+        "it tells of other clouds only: {}",
+        names.join(", ")
+    ))
 }
 
 #[cfg(test)]

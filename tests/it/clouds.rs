@@ -107,3 +107,44 @@ async fn a_cloud_file_that_is_none_is_told_with_its_place() {
         ran.failed(2, &["is not valid", "cloud.json"]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_is_described_by_its_own_resource_manager() {
+    let world = World::new().await;
+    let arm = world.emulator.arm().url();
+    let ca = world.emulator.ca_file();
+    let run = |variables: &[(&str, &str)]| {
+        let mut command = world.arcproxy(&[&RUN[..5], &["kubectl", "get", "pods", "-A"]].concat());
+        command
+            .env_remove("ARCPROXY_CLOUD")
+            .env("ARCPROXY_CA_FILE", ca)
+            .envs(variables.iter().copied());
+        command
+    };
+    for variable in ["ARCPROXY_CLOUD", "AZURE_CLOUD"] {
+        let ran = Ran::of(&mut run(&[(variable, arm)])).await.ok();
+        assert!(ran.contains("shell"), "{ran}");
+    }
+    // The cloud that az works in, and where it is, as az has registered it.
+    let az = world.path("az");
+    std::fs::create_dir(&az).unwrap();
+    std::fs::write(az.join("config"), "[cloud]\nname = lab\n").unwrap();
+    let clouds = format!("[lab]\nendpoint_resource_manager = {arm}\n");
+    std::fs::write(az.join("clouds.config"), clouds).unwrap();
+    let az = [("AZURE_CONFIG_DIR", az.to_str().unwrap())];
+    Ran::of(&mut run(&az)).await.ok();
+
+    let nowhere = [("ARCPROXY_CLOUD", "https://arm.invalid")];
+    let ran = Ran::of(&mut run(&nowhere)).await;
+    ran.failed(4, &["cannot ask arm.invalid which cloud it is in"]);
+    // Entra answers too, but is no Resource Manager.
+    let entra = [("ARCPROXY_CLOUD", world.emulator.entra().url())];
+    let ran = Ran::of(&mut run(&entra)).await;
+    ran.failed(
+        4,
+        &["which cloud it is in", "it answered 404", "docs/clouds.md"],
+    );
+    let mut untrusted = run(&[("ARCPROXY_CLOUD", arm)]);
+    let ran = Ran::of(untrusted.env_remove("ARCPROXY_CA_FILE")).await;
+    ran.failed(4, &["cannot establish TLS", "--ca-file"]);
+}

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_emulator::emulator::{Builder, Emulator};
@@ -11,6 +12,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+use crate::secrets::Secrets;
 
 /// How long anything may take before the test is taken for hung.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -124,7 +127,19 @@ pub(crate) struct Ran {
 impl Ran {
     pub(crate) async fn of(command: &mut Command) -> Self {
         let output = timeout(DEADLINE, command.output()).await;
-        Self::from(output.expect("it ends in time").unwrap())
+        let ran = Self::read(&output.expect("it ends in time").unwrap());
+        if let Some(secrets) = Secrets::of_arcproxy(command) {
+            secrets.assert_absent(&[&ran.stdout, &ran.stderr]);
+        }
+        ran
+    }
+
+    fn read(output: &Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 
     /// Asserts success and gives stdout.
@@ -163,41 +178,48 @@ impl Ran {
 
 impl From<Output> for Ran {
     fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        let ran = Self::read(&output);
+        Secrets::default().assert_absent(&[&ran.stdout, &ran.stderr]);
+        ran
     }
 }
 
-/// An arcproxy that serves.
+/// An arcproxy that serves. What it printed is searched for secrets when this is dropped.
 pub(crate) struct Proxy {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    stderr: JoinHandle<String>,
+    /// Ends when stderr does.
+    reading: JoinHandle<()>,
+    stderr: Arc<Mutex<String>>,
+    secrets: Secrets,
     /// The lines of stdout up to the last one that az's proxy prints.
     pub(crate) lines: Vec<String>,
 }
 
 impl Proxy {
     pub(crate) async fn start(mut command: Command) -> Self {
+        let secrets = Secrets::of_arcproxy(&command).unwrap_or_default();
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut errors = child.stderr.take().unwrap();
-        let stderr = tokio::spawn(async move {
-            let mut text = String::new();
-            errors.read_to_string(&mut text).await.unwrap();
-            text
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let printed = stderr.clone();
+        let reading = tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            while errors.read_buf(&mut bytes).await.unwrap() > 0 {
+                *printed.lock().unwrap() = String::from_utf8_lossy(&bytes).into_owned();
+            }
         });
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut proxy = Self {
             child,
             stdout,
+            reading,
             stderr,
+            secrets,
             lines: Vec::new(),
         };
         while proxy
@@ -206,7 +228,8 @@ impl Proxy {
             .is_none_or(|line| !line.starts_with("Press Ctrl+C"))
         {
             let Some(line) = proxy.line().await else {
-                panic!("arcproxy ended: {}", proxy.stderr.await.unwrap());
+                (&mut proxy.reading).await.unwrap();
+                panic!("arcproxy ended: {}", proxy.printed());
             };
             proxy.lines.push(line);
         }
@@ -245,6 +268,21 @@ impl Proxy {
             .await
             .expect("it ends in time")
             .unwrap();
-        (status.code(), self.stderr.await.unwrap())
+        (&mut self.reading).await.unwrap();
+        (status.code(), self.printed())
+    }
+
+    /// What it has written to stderr so far.
+    fn printed(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let lines = self.lines.join("\n");
+            self.secrets.assert_absent(&[&lines, &self.printed()]);
+        }
     }
 }

@@ -2,10 +2,6 @@
 
 use std::process::Stdio;
 
-use arcproxy::azure::cloud::Cloud;
-use arcproxy::azure::login::{self, SignInSettings, Teller};
-use arcproxy::clock::Clock;
-use arcproxy::net::{Https, Net, Trust};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 

@@ -187,8 +187,8 @@ struct Gear<'a> {
 /// A method that is ready, or why it is not.
 type Made = Result<Arc<dyn SignIn>, Unavailable>;
 
-/// The method that was taken, if only in part configured.
-type First = (Auth, Result<Arc<dyn SignIn>, Error>);
+/// A method that is to be taken, or what is wrong with it.
+type Ready = Result<Arc<dyn SignIn>, Error>;
 
 /// Why a method is not taken.
 enum Unavailable {
@@ -245,7 +245,7 @@ pub async fn choose(
 }
 
 /// The method that the settings name or the first that is configured, if only in part.
-fn first(gear: &Gear<'_>) -> Result<First, Error> {
+fn first(gear: &Gear<'_>) -> Result<(Auth, Ready), Error> {
     let auth = gear.settings.auth;
     if auth != Auth::Auto {
         let made = make(auth, gear).map_err(|unavailable| unavailable.told(auth));
