@@ -158,7 +158,8 @@ mod tests {
             }
             Ok(address)
         });
-        assert_eq!(connected.await.expect("the second"), good);
+        let connected = timeout(DEADLINE, connected).await.expect("in time");
+        assert_eq!(connected.expect("the second"), good);
         let took = started.elapsed();
         assert!(
             took >= ATTEMPT_DELAY && took < 2 * ATTEMPT_DELAY,
@@ -214,7 +215,7 @@ mod tests {
             error.to_string(),
             "localhost:443 did not answer in time for a TCP connection"
         );
-        assert_eq!(started.elapsed(), DEADLINE);
+        assert_eq!(started.elapsed().as_secs(), 10);
     }
 
     /// Sockets: `localhost` is two addresses, and here one of them alone listens.

@@ -340,13 +340,31 @@ async fn a_proxy_that_cuts_is_survived() {
     let told = format!("web proxy {url} (from HTTPS_PROXY) is out of reach");
     assert!(ran.stderr.contains(&told), "{}", ran.stderr);
 
-    squid.restart().await;
+    squid.restart(Rules::default()).await;
     let exec = ["exec", "-n", "demo", "shell", "--", "echo", "hello"];
     let ran = Ran::of(&mut world.kubectl(&exec)).await;
     assert_eq!(ran.ok(), "hello\n");
     proxy.signal("TERM");
     while proxy.line().await.is_some() {}
     assert_eq!(proxy.ended().await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_not_asked_for_again_and_again() {
+    let world = World::new().await;
+    let mut squid = Squid::start(Rules::default()).await;
+    let url = squid.url("");
+    let _proxy = Proxy::start(world.in_lab(&[("HTTPS_PROXY", &url)], &DEMO)).await;
+    squid.kill().await;
+    squid.restart(Rules::default().deny(RELAY)).await;
+    let ran = Ran::of(&mut world.kubectl(&["get", "--raw", "/version"])).await;
+    assert_eq!(ran.code, Some(1));
+    let told = format!("refused a connection to {RELAY}:");
+    assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+    let log = squid.log().into_iter();
+    let denied = log.filter(|(status, _)| status.starts_with("TCP_DENIED"));
+    // For what is asked, and for the tunnel that waits for an upgrade.
+    assert!(denied.count() <= 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -152,8 +152,9 @@ impl Squid {
         self.child.kill().await.unwrap();
     }
 
-    /// Starts it again where it was.
-    pub(super) async fn restart(&mut self) {
+    /// Starts it again where it was, with other rules.
+    pub(super) async fn restart(&mut self, rules: Rules) {
+        self.rules = rules;
         let started = async {
             loop {
                 if let Some(child) = spawn(&self.rules, self.folder.path(), self.port).await {
