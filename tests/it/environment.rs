@@ -232,6 +232,7 @@ async fn none_is_forgotten() {
         include_str!("environment.rs"),
         include_str!("clouds.rs"),
         include_str!("inputs.rs"),
+        include_str!("sign_in_az.rs"),
     ]
     .concat();
     let variables = documented(&help);
