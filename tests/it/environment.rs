@@ -245,6 +245,7 @@ async fn none_is_forgotten() {
         include_str!("inputs.rs"),
         include_str!("networks/mod.rs"),
         include_str!("sign_in_user/kept.rs"),
+        include_str!("sign_in_az.rs"),
     ]
     .concat();
     let variables = documented(&help);

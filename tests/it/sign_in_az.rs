@@ -400,7 +400,8 @@ async fn azd_gives_the_token_for_azure() {
     assert!(ran.stderr.contains("✓ Signed in as azd"), "{}", ran.stderr);
     assert!(ran.ok().contains("system:serviceaccount:demo:"));
 
-    let ran = tools.run(&[&["--auth", "azd"], &WHOAMI[..]].concat()).await;
+    let mut named = tools.arcproxy(&WHOAMI);
+    let ran = Ran::of(named.env("ARCPROXY_AUTH", "azd")).await;
     ran.failed(3, &["azd has no token for the cluster", "az login"]);
 
     let error = json!({ "type": "consoleMessage", "data": { "message": "ERROR: not logged in, run `azd auth login` to login\n" } });
