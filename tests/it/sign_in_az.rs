@@ -167,7 +167,7 @@ fn pipe(path: &Path) {
 async fn az_is_asked_for_both_tokens() {
     let world = World::new().await;
     // It talks before and after its answer, and to stderr.
-    let python = "printf '%s\\n' \"$@\" >\"$here/asked\"; echo 'hello {'; echo oops >&2\n\
+    let python = "printf '%s\\n' \"$@\" >\"$here/asked\"; echo 'hello {'; echo oops >&2; echo '{\"error\": \"no\", \"kind\": \"x\"}'\n\
                   cat \"$here/answer\"; echo bye";
     let tools = Tools::az(&world, &ana(), python);
     tools.say(
