@@ -20,7 +20,9 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use super::cache::BearerCache;
-use super::{AccessToken, Auth, Gear, Made, SignIn, Unavailable, bridge, token_endpoint, tool};
+use super::{
+    AccessToken, Auth, Gear, Made, SignIn, Unavailable, bridge, presence, token_endpoint, tool,
+};
 use crate::azure::pop::PopKey;
 use crate::azure::profile::Account;
 use crate::clock::Clock;
@@ -93,14 +95,10 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
     }))
 }
 
-/// Whether whoever started this sees a browser window: at a terminal, on a desktop.
+/// Whether somebody is there who sees a browser window.
 fn sees_a_browser(gear: &Gear<'_>) -> bool {
-    let is_terminal = rustix::termios::isatty(std::io::stderr());
-    let has_desktop = cfg!(target_os = "macos")
-        || ["DISPLAY", "WAYLAND_DISPLAY"]
-            .iter()
-            .any(|name| gear.variable(name).is_some());
-    is_terminal && has_desktop
+    let environment = &gear.settings.environment;
+    presence::nobody(environment).is_none() && presence::no_desktop(environment).is_none()
 }
 
 #[async_trait]

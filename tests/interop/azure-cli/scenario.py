@@ -244,7 +244,7 @@ class Person(Az, unittest.TestCase):
         environment = {
             name: value
             for name, value in self.environment.items()
-            if name not in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+            if name not in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "CI")
         }
         environment |= {
             "BROWSER": os.path.join(here, "browser.py"), "DISPLAY": ":0",
@@ -255,8 +255,8 @@ class Person(Az, unittest.TestCase):
         self.addCleanup(os.close, terminal)
         command = [os.environ["ARCPROXY"], "-n", "edge-demo", "-g", "demo", "--", *WHOAMI]
         done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=inside, text=True,
-            timeout=120, check=False,
+            command, env=environment, stdin=inside, stdout=subprocess.PIPE, stderr=inside,
+            text=True, timeout=120, check=False,
         )
         os.close(inside)
         said = b""
