@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use arcproxy::azure::cloud::Cloud;
+use arcproxy::azure::login::{self, Auth, Prompt, SignInSettings, Teller};
+use arcproxy::clock::Clock;
+use arcproxy::net::{Https, Net, Trust};
+use tokio::sync::mpsc;
+
 use super::{ANA, Asking, TRUE};
-use crate::harness::World;
+use crate::harness::{DEADLINE, Ran, World};
 
 impl World {
     fn by_device(&self, arguments: &[&str]) -> Asking {
@@ -82,4 +88,67 @@ async fn while_entra_is_away_the_code_stays_good() {
     let words = "cannot ask whether the code was entered";
     assert!(ran.stderr.contains(words), "{}", ran.stderr);
     ran.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_need_a_token_ask_once() {
+    let world = World::new().await;
+    let cloud = Cloud::read(world.emulator.cloud_file()).unwrap();
+    let trust = Trust::system(cloud.ca_file.as_deref()).unwrap();
+    let clock = Clock::system();
+    let https = Https::new(Net::new(trust), clock.clone()).unwrap();
+    let settings = SignInSettings {
+        auth: Auth::DeviceCode,
+        ..SignInSettings::default()
+    };
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let teller = Teller::new(move |prompt| {
+        if let Prompt::DeviceCode { code, .. } = prompt {
+            tell.send((*code).to_owned()).unwrap();
+        }
+    });
+    let sign_in = login::choose(&settings, &cloud, &https, &clock, &teller).unwrap();
+    let (arm, cluster) = (cloud.resource_manager_scope(), cloud.server_app_scope());
+    let answering = async {
+        let code = told.recv().await.unwrap();
+        assert!(world.emulator.entra().approve_device(&code, ANA));
+        // Should another be asked for, it is not answered.
+        tokio::time::timeout(Duration::from_secs(30), told.recv()).await
+    };
+    let getting = async { tokio::try_join!(sign_in.bearer(&arm), sign_in.bearer(&cluster)) };
+    tokio::select! {
+        got = getting => assert!(got.is_ok(), "{got:?}"),
+        asked = answering => panic!("asked again: {asked:?}"),
+    }
+    assert_eq!(sign_in.description(), "ana@contoso.com (device-code)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_waits_for_somebody_goes_on() {
+    let world = World::new().await;
+    let (entra, faults) = (world.emulator.entra(), world.emulator.faults());
+    let mara = "mara@contoso.com";
+    faults.update(|set| set.relay_token_seconds = Some(4));
+    let mut asking = world.by_device(&[]);
+    let code = asking.code().await;
+    assert!(entra.approve_device(&code, mara));
+    // ARM's token lives long; the cluster's wants more of her, each time anew, and is short.
+    let code = asking.code().await;
+    faults.update(|set| set.access_token_seconds = Some(5));
+    assert!(entra.approve_device(&code, mara));
+    let code = asking.code().await;
+
+    let operation = "connectedClusters.listClusterUserCredential";
+    let renewed = || world.emulator.arm().seen().operations[operation];
+    let (before, began) = (renewed(), Instant::now());
+    while renewed() < before + 2 {
+        assert!(began.elapsed() < DEADLINE, "the relay's are not renewed");
+        tokio::task::yield_now().await;
+    }
+    faults.update(|set| set.access_token_seconds = None);
+    assert!(entra.approve_device(&code, mara));
+    let version = Ran::of(&mut world.kubectl(&["get", "--raw", "/version"])).await;
+    version.ok();
+    asking.signal("TERM");
+    asking.ended().await.ok();
 }
