@@ -91,6 +91,8 @@ pub(super) struct User {
     place: Place,
     known: OnceCell<()>,
     person: RwLock<Option<Person>>,
+    /// Held while the person is replaced, here and where it is kept.
+    replacing: Mutex<()>,
     /// Held while somebody is asked; how that failed last, and when.
     asking: Mutex<Option<(Instant, Error)>>,
     bearers: BearerCache,
@@ -141,6 +143,7 @@ pub(super) fn make(
         place,
         known: OnceCell::new_with(person.is_some().then_some(())),
         person: RwLock::new(person),
+        replacing: Mutex::default(),
         asking: Mutex::default(),
         bearers: BearerCache::new(gear.clock.clone()),
     }))
@@ -196,7 +199,11 @@ impl User {
             .err()
             .map(|error| (Instant::now(), error.clone()));
         let granted = answer?;
-        self.remember(&granted, now).await;
+        if let Some(person) = renewed(&granted, now) {
+            let _turn = self.replacing.lock().await;
+            self.set(person.clone());
+            self.kept.keep(&self.place, &person).await;
+        }
         Ok(granted.access)
     }
 
@@ -216,7 +223,7 @@ impl User {
         // A refresh token is not used up by being sent.
         match endpoint.ask(&grant, scope, key, Sending::Patiently).await {
             Ok(granted) => {
-                self.remember(&granted, Some(person.clone())).await;
+                self.renew(person, &granted).await;
                 Ok(Silently::Granted(granted.access))
             }
             Err(Ungranted::Refused(refused)) => match Cure::of(&refused) {
@@ -276,19 +283,27 @@ impl User {
         *self.person.write().unwrap_or_else(PoisonError::into_inner) = Some(person);
     }
 
-    /// Keeps the new refresh token, here and for the next run.
-    async fn remember(&self, granted: &Granted, before: Option<Person>) {
-        let told = granted.identity.as_ref().and_then(name);
-        let Some(refresh) = &granted.refresh else {
+    /// Takes the new refresh token in the place of `used`, here and for the next run. Whoever was
+    /// asked meanwhile may have shown more, and stays.
+    async fn renew(&self, used: &Person, granted: &Granted) {
+        let Some(person) = renewed(granted, Some(used.clone())) else {
             return;
         };
-        let person = Person {
-            name: told.or(before.and_then(|person| person.name)),
-            refresh: refresh.clone(),
-        };
-        self.set(person.clone());
-        self.kept.keep(&self.place, &person).await;
+        let _turn = self.replacing.lock().await;
+        if self.current().as_ref() == Some(used) {
+            self.set(person.clone());
+            self.kept.renew(&self.place, &used.refresh, &person).await;
+        }
     }
+}
+
+/// The person that `granted` tells of, who was `before`.
+fn renewed(granted: &Granted, before: Option<Person>) -> Option<Person> {
+    let told = granted.identity.as_ref().and_then(name);
+    Some(Person {
+        name: told.or(before.and_then(|person| person.name)),
+        refresh: granted.refresh.clone()?,
+    })
 }
 
 #[async_trait]
