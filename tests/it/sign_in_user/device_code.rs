@@ -1,11 +1,13 @@
 //! A code that is entered on another device.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arcproxy::azure::cloud::Cloud;
-use arcproxy::azure::login::{self, Auth, Prompt, SignInSettings, Teller};
+use arcproxy::azure::login::{self, Auth, Prompt, SignIn, SignInSettings, Teller};
 use arcproxy::clock::Clock;
 use arcproxy::net::{Https, Net, Trust};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use tokio::sync::mpsc;
 
 use super::{ANA, Asking, TRUE};
@@ -90,9 +92,8 @@ async fn while_entra_is_away_the_code_stays_good() {
     ran.ok();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_that_need_a_token_ask_once() {
-    let world = World::new().await;
+/// The method itself, and the codes that it shows.
+async fn method(world: &World) -> (Arc<dyn SignIn>, mpsc::UnboundedReceiver<String>) {
     let cloud = Cloud::read(world.emulator.cloud_file()).unwrap();
     let trust = Trust::system(cloud.ca_file.as_deref()).unwrap();
     let clock = Clock::system();
@@ -101,28 +102,73 @@ async fn two_that_need_a_token_ask_once() {
         auth: Auth::DeviceCode,
         ..SignInSettings::default()
     };
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (tell, told) = mpsc::unbounded_channel();
     let teller = Teller::new(move |prompt| {
         if let Prompt::DeviceCode { code, .. } = prompt {
             tell.send((*code).to_owned()).unwrap();
         }
     });
-    let sign_in = login::choose(&settings, &cloud, &https, &clock, &teller)
-        .await
-        .unwrap();
-    let (arm, cluster) = (cloud.resource_manager_scope(), cloud.server_app_scope());
+    let sign_in = login::choose(&settings, &cloud, &https, &clock, &teller);
+    (sign_in.await.unwrap(), told)
+}
+
+const ARM: &str = "https://management.azure.com/.default";
+const CLUSTER: &str = "6256c85f-0aad-4d50-b960-e6e9b21efe35/.default";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_need_a_token_ask_once() {
+    let world = World::new().await;
+    let (sign_in, mut codes) = method(&world).await;
     let answering = async {
-        let code = told.recv().await.unwrap();
+        let code = codes.recv().await.unwrap();
         assert!(world.emulator.entra().approve_device(&code, ANA));
-        // Should another be asked for, it is not answered.
-        tokio::time::timeout(Duration::from_secs(30), told.recv()).await
+        codes.recv().await
     };
-    let getting = async { tokio::try_join!(sign_in.bearer(&arm), sign_in.bearer(&cluster)) };
+    let getting = async { tokio::try_join!(sign_in.bearer(ARM), sign_in.bearer(CLUSTER)) };
     tokio::select! {
         got = getting => assert!(got.is_ok(), "{got:?}"),
-        asked = answering => panic!("asked again: {asked:?}"),
+        another = answering => panic!("asked again, with {another:?}"),
     }
     assert_eq!(sign_in.description(), "ana@contoso.com (device-code)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_comes_late_takes_nothing_back() {
+    let world = World::new().await;
+    let (entra, faults) = (world.emulator.entra(), world.emulator.faults());
+    let (sign_in, mut codes) = method(&world).await;
+    let approve = async |code: Option<String>| {
+        assert!(entra.approve_device(&code.unwrap(), ANA));
+    };
+    let (first, ()) = tokio::join!(sign_in.bearer(ARM), async {
+        approve(codes.recv().await).await;
+    });
+    // Entra takes its time with one who renews, while somebody shows more.
+    faults.update(|set| set.entra.delay_ms = 5_000);
+    let requests = entra.seen().token_requests;
+    let claims = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
+    let refused = first.unwrap().secret;
+    let challenged = async {
+        while entra.seen().token_requests == requests {
+            tokio::task::yield_now().await;
+        }
+        faults.update(|set| set.entra.delay_ms = 0);
+        let (token, ()) = tokio::join!(sign_in.challenged(ARM, &refused, claims), async {
+            approve(codes.recv().await).await;
+        });
+        (token, Instant::now())
+    };
+    let renewing = async { (sign_in.bearer(CLUSTER).await, Instant::now()) };
+    let ((shown, early), (renewed, late)) = tokio::join!(challenged, renewing);
+    assert!(shown.is_ok() && renewed.is_ok(), "{shown:?} {renewed:?}");
+    assert!(early < late, "the renewal came last");
+
+    let graph = sign_in.bearer("https://graph.microsoft.com/.default");
+    let token = graph.await.unwrap().secret;
+    let payload = token.expose().split('.').nth(1).unwrap();
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(claims["acrs"], serde_json::json!(["c1"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

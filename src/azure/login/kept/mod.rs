@@ -103,6 +103,18 @@ impl Kept {
     ///
     /// Not cancel safe in that it may go on for a moment.
     pub(super) async fn keep(&self, place: &Place, person: &Person) {
+        self.write_down(place, None, person).await;
+    }
+
+    /// Keeps what renewed the sign-in with `used`, if that is the one that is still kept: one that
+    /// somebody made meanwhile may show more, and one that was removed stays so.
+    ///
+    /// Not cancel safe in that it may go on for a moment.
+    pub(super) async fn renew(&self, place: &Place, used: &Secret, person: &Person) {
+        self.write_down(place, Some(used.clone()), person).await;
+    }
+
+    async fn write_down(&self, place: &Place, used: Option<Secret>, person: &Person) {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         let sign_in = SignIn {
             user: person.name.clone(),
@@ -110,7 +122,7 @@ impl Kept {
             since: since_1970.unwrap_or_default().as_secs(),
         };
         let (kept, place) = (self.clone(), place.clone());
-        let kept = spawn_blocking(move || kept.put(&place, &sign_in)).await;
+        let kept = spawn_blocking(move || kept.put(&place, used.as_ref(), &sign_in)).await;
         match kept {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the sign-in cannot be kept for the next run"),
@@ -152,8 +164,13 @@ impl Kept {
         Ok(gone.into_iter().map(told).collect())
     }
 
-    fn put(&self, place: &Place, sign_in: &SignIn) -> io::Result<()> {
+    fn put(&self, place: &Place, used: Option<&Secret>, sign_in: &SignIn) -> io::Result<()> {
         let _turn = self.lock()?;
+        if let Some(used) = used
+            && self.person(place).is_none_or(|kept| kept.refresh != *used)
+        {
+            return Ok(());
+        }
         let mut done: Option<io::Result<()>> = None;
         for source in self.sources() {
             let mut sign_ins = readable(source);

@@ -85,6 +85,23 @@ async fn each_place_has_its_newest_sign_in() {
 }
 
 #[tokio::test]
+async fn a_renewal_takes_the_place_of_what_it_renewed_alone() {
+    let (_parent, _folder, kept) = nowhere();
+    kept.keep(&place("a"), &person("1")).await;
+    kept.renew(&place("a"), &"1".into(), &person("2")).await;
+    assert_eq!(refresh(&kept, "a").as_deref(), Some("2"));
+    kept.renew(&place("a"), &"1".into(), &person("3")).await;
+    assert_eq!(
+        refresh(&kept, "a").as_deref(),
+        Some("2"),
+        "it is a newer one"
+    );
+    kept.remove_all().expect("works");
+    kept.renew(&place("a"), &"2".into(), &person("4")).await;
+    assert_eq!(refresh(&kept, "a"), None, "somebody has signed out");
+}
+
+#[tokio::test]
 async fn the_oldest_make_room() {
     let (_parent, folder, kept) = nowhere();
     kept.keep(&place("new"), &person("new")).await;

@@ -3,6 +3,9 @@
 //! How the person is asked is an [`Ask`]; the rest is the same for all. Whoever needs a token while
 //! somebody is being asked waits for that answer instead of asking again.
 
+mod cure;
+mod id_token;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,6 +21,9 @@ use super::{AccessToken, Auth, Gear, Made, SignIn, Unavailable};
 use crate::azure::pop::PopKey;
 use crate::error::Error;
 use crate::secret::Secret;
+
+use cure::Cure;
+pub(super) use id_token::{claims, name};
 
 /// The client that users of Azure's developer tools sign in with, in every tenant.
 const CLIENT_ID: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
@@ -85,6 +91,8 @@ pub(super) struct User {
     place: Place,
     known: OnceCell<()>,
     person: RwLock<Option<Person>>,
+    /// Held while the person is replaced, here and where it is kept.
+    replacing: Mutex<()>,
     /// Held while somebody is asked; how that failed last, and when.
     asking: Mutex<Option<(Instant, Error)>>,
     bearers: BearerCache,
@@ -135,6 +143,7 @@ pub(super) fn make(
         place,
         known: OnceCell::new_with(person.is_some().then_some(())),
         person: RwLock::new(person),
+        replacing: Mutex::default(),
         asking: Mutex::default(),
         bearers: BearerCache::new(gear.clock.clone()),
     }))
@@ -190,7 +199,11 @@ impl User {
             .err()
             .map(|error| (Instant::now(), error.clone()));
         let granted = answer?;
-        self.remember(&granted, now).await;
+        if let Some(person) = renewed(&granted, now) {
+            let _turn = self.replacing.lock().await;
+            self.set(person.clone());
+            self.kept.keep(&self.place, &person).await;
+        }
         Ok(granted.access)
     }
 
@@ -210,7 +223,7 @@ impl User {
         // A refresh token is not used up by being sent.
         match endpoint.ask(&grant, scope, key, Sending::Patiently).await {
             Ok(granted) => {
-                self.remember(&granted, Some(person.clone())).await;
+                self.renew(person, &granted).await;
                 Ok(Silently::Granted(granted.access))
             }
             Err(Ungranted::Refused(refused)) => match Cure::of(&refused) {
@@ -270,19 +283,27 @@ impl User {
         *self.person.write().unwrap_or_else(PoisonError::into_inner) = Some(person);
     }
 
-    /// Keeps the new refresh token, here and for the next run.
-    async fn remember(&self, granted: &Granted, before: Option<Person>) {
-        let told = granted.identity.as_ref().and_then(name);
-        let Some(refresh) = &granted.refresh else {
+    /// Takes the new refresh token in the place of `used`, here and for the next run. Whoever was
+    /// asked meanwhile may have shown more, and stays.
+    async fn renew(&self, used: &Person, granted: &Granted) {
+        let Some(person) = renewed(granted, Some(used.clone())) else {
             return;
         };
-        let person = Person {
-            name: told.or(before.and_then(|person| person.name)),
-            refresh: refresh.clone(),
-        };
-        self.set(person.clone());
-        self.kept.keep(&self.place, &person).await;
+        let _turn = self.replacing.lock().await;
+        if self.current().as_ref() == Some(used) {
+            self.set(person.clone());
+            self.kept.renew(&self.place, &used.refresh, &person).await;
+        }
     }
+}
+
+/// The person that `granted` tells of, who was `before`.
+fn renewed(granted: &Granted, before: Option<Person>) -> Option<Person> {
+    let told = granted.identity.as_ref().and_then(name);
+    Some(Person {
+        name: told.or(before.and_then(|person| person.name)),
+        refresh: granted.refresh.clone()?,
+    })
 }
 
 #[async_trait]
@@ -316,106 +337,4 @@ impl SignIn for User {
 
 fn purpose(is_bound: bool) -> &'static str {
     if is_bound { " for the cluster" } else { "" }
-}
-
-/// What helps where a refresh token was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cure {
-    /// The person shows more.
-    More,
-    /// The person signs in anew: the token is of no use any more.
-    Anew,
-    /// Nothing that the person can do.
-    None,
-}
-
-impl Cure {
-    fn of(refused: &Refused) -> Self {
-        let asks = [
-            "invalid_grant",
-            "interaction_required",
-            "consent_required",
-            "login_required",
-        ];
-        if !asks.contains(&refused.error.as_str()) {
-            return Self::None;
-        }
-        match refused.number() {
-            // The account is disabled, foreign or not assigned, or a policy blocks it.
-            Some(50_020 | 50_057 | 50_105 | 53_000..=53_011 | 530_000..=530_099) => Self::None,
-            // Expired, revoked, idle for too long, of before a new password, or no token at all.
-            Some(
-                50_089 | 50_132 | 50_133 | 50_173 | 70_000 | 70_008 | 70_043 | 700_081 | 700_082
-                | 700_084 | 9_002_313,
-            ) => Self::Anew,
-            _ => Self::More,
-        }
-    }
-}
-
-/// The claims of an ID token. It came straight from Entra over TLS, so nobody else made it: the
-/// signature is not checked (`OpenID` Connect Core 1.0, 3.1.3.7).
-pub(super) fn claims(identity: &Secret) -> Option<serde_json::Value> {
-    use base64::Engine as _;
-    let payload = identity.expose().split('.').nth(1)?;
-    let json = base64::prelude::BASE64_URL_SAFE_NO_PAD
-        .decode(payload.trim_end_matches('='))
-        .ok()?;
-    serde_json::from_slice(&json).ok()
-}
-
-/// The name that the person of an ID token signs in with.
-pub(super) fn name(identity: &Secret) -> Option<String> {
-    let claims = claims(identity)?;
-    let name = claims.get("preferred_username")?.as_str()?;
-    // It is shown to people: nothing that could rule a terminal.
-    Some(name.chars().filter(|c| !c.is_control()).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cure(error: &str, description: &str) -> Cure {
-        Cure::of(&Refused {
-            error: error.to_owned(),
-            error_description: description.to_owned(),
-            claims: None,
-        })
-    }
-
-    #[test]
-    fn a_person_is_asked_only_where_that_helps() {
-        for (error, description, expected) in [
-            ("invalid_grant", "AADSTS50173: revoked", Cure::Anew),
-            ("invalid_grant", "AADSTS700082: idle", Cure::Anew),
-            ("invalid_grant", "AADSTS65001: no consent", Cure::More),
-            ("invalid_grant", "AADSTS50076: a second factor", Cure::More),
-            ("interaction_required", "AADSTS50079: enrol", Cure::More),
-            ("login_required", "", Cure::More),
-            ("interaction_required", "AADSTS53003: blocked", Cure::None),
-            (
-                "invalid_grant",
-                "AADSTS530084: token protection",
-                Cure::None,
-            ),
-            ("invalid_client", "AADSTS7000218: no secret", Cure::None),
-            ("invalid_resource", "AADSTS500011: unknown", Cure::None),
-        ] {
-            assert_eq!(cure(error, description), expected, "{description}");
-        }
-    }
-
-    #[test]
-    fn a_name_is_read_from_an_id_token_and_rules_no_terminal() {
-        use base64::Engine as _;
-        let token = |json: &str| {
-            let payload = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(json);
-            Secret::from(format!("e30.{payload}.c2ln"))
-        };
-        let ana = token(r#"{"preferred_username":"ana@contoso.com\u001b[2J"}"#);
-        assert_eq!(name(&ana).as_deref(), Some("ana@contoso.com[2J"));
-        assert_eq!(name(&token("{}")), None);
-        assert_eq!(name(&Secret::from("opaque")), None);
-    }
 }
