@@ -158,6 +158,7 @@ pub struct Cli {
         short,
         long,
         env = "ARCPROXY_OUTPUT",
+        global = true,
         value_name = "FORMAT",
         default_value = "text"
     )]
@@ -284,5 +285,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{error}");
         }
         assert!(read(&["-n", "a", "-g", "b", "-f", "x"]).is_ok());
+        let logout = read(&["logout", "-o", "json"]).expect("a subcommand");
+        assert_eq!(logout.output, Format::Json);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::azure::cloud::{Cloud, Whereabouts};
+use crate::azure::cloud::{Cloud, Whereabouts, is_service};
 use crate::azure::id::{ClusterId, is_segment};
 use crate::azure::login::{Kept, SignInSettings};
 use crate::azure::profile::{AzFolder, Profile};
@@ -320,7 +320,7 @@ fn cloud(
     let arm = az
         .registered_cloud(&name)
         .and_then(|arm| Url::parse(&arm).ok())
-        .filter(|arm| arm.scheme() == "https");
+        .filter(is_service);
     arm.map(Whereabouts::ByResourceManager).ok_or_else(|| {
         unknown.hinted(
             "give --cloud, or run `az cloud set --name AzureCloud` for Azure's public cloud",
@@ -353,12 +353,9 @@ fn described(given: &OsStr, source: &str) -> Result<Whereabouts, Error> {
     let bad = |what: String| Error::new(Code::CloudFile, what);
     if text.contains("://") {
         let url = Url::parse(text)
-            .map_err(|error| bad(format!("{source}: {text} is no address")).caused_by(&error))?;
-        let is_plain = url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none();
-        if url.scheme() != "https" || !is_plain {
+            // The text may hold a password.
+            .map_err(|error| bad(format!("{source} is no address")).caused_by(&error))?;
+        if !is_service(&url) {
             let what =
                 format!("{source}: the address of a Resource Manager is https:// and a host");
             return Err(bad(what).hinted("give it as in --cloud https://management.azure.com"));
@@ -627,6 +624,7 @@ mod tests {
             "https://arm.lab.example?x",
             "ftp://arm.lab.example",
             "https://",
+            "https://ana:x@arm.lab.example:99999",
         ] {
             let error = cloud(bad).expect_err(bad);
             assert_eq!(error.code(), Code::CloudFile, "{bad}");

@@ -227,12 +227,7 @@ impl Arm {
                 })
             });
         }
-        let code = match answer.status {
-            StatusCode::UNAUTHORIZED => Code::SignInRefused,
-            StatusCode::FORBIDDEN => Code::AccessDenied,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Code::Throttled,
-            _ => Code::ArmAnswer,
-        };
+        let code = refusal(answer.status);
         let document = serde_json::from_slice::<ErrorDocument>(&answer.body).ok();
         let said = document.as_ref().map_or_else(
             || format!("{} answered {}", self.host(), answer.status),
@@ -252,6 +247,16 @@ impl Arm {
             error,
             document: document.map(|document| document.error),
         }))
+    }
+}
+
+/// The kind of failure that a status of ARM's other than success is.
+pub(super) fn refusal(status: StatusCode) -> Code {
+    match status {
+        StatusCode::UNAUTHORIZED => Code::SignInRefused,
+        StatusCode::FORBIDDEN => Code::AccessDenied,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Code::Throttled,
+        _ => Code::ArmAnswer,
     }
 }
 

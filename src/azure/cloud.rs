@@ -57,6 +57,13 @@ pub(super) struct Description {
     pub(super) ca_file: Option<PathBuf>,
 }
 
+/// Whether `url` can be a service's: TLS, a host, and no user, query or fragment.
+pub(crate) fn is_service(url: &Url) -> bool {
+    let is_bare = url.username().is_empty() && url.password().is_none();
+    let ends = url.query().is_none() && url.fragment().is_none();
+    url.scheme() == "https" && url.has_host() && is_bare && ends
+}
+
 impl Whereabouts {
     /// The certificate authorities of the cloud's own file.
     pub fn ca_file(&self) -> Option<&Path> {
@@ -151,8 +158,10 @@ impl Cloud {
             ("resourceManager", &description.resource_manager),
             ("authority", &description.authority),
         ] {
-            if url.scheme() != "https" || url.host_str().is_none() {
-                return Err(format!("{field} must be an https:// URL, not {url}"));
+            if !is_service(url) {
+                return Err(format!(
+                    "{field} must be https:// and a host, with nothing behind it but a path"
+                ));
             }
         }
         // The relay's name goes in front of the suffix: together they must make a host and port.
@@ -232,14 +241,52 @@ mod tests {
     const FILE: &str = r#"{"name":"lab","resourceManager":"https://arm.lab.example","authority":"https://login.lab.example",
         "relaySuffix":"relay.lab.example:8443"}"#;
 
+    /// The addresses are those of Microsoft's lists of national clouds.
     #[test]
     fn known_clouds_are_found_in_any_case() {
-        let cloud = Cloud::named("azureusgovernment").expect("a known cloud");
-        assert_eq!(
-            cloud.relay("azgnrelay-x-l1").expect("a host").0,
-            "azgnrelay-x-l1.servicebus.usgovcloudapi.net"
-        );
+        for (name, arm, authority, relay) in [
+            (
+                "azurecloud",
+                "https://management.azure.com/",
+                "https://login.microsoftonline.com/",
+                "r1.servicebus.windows.net",
+            ),
+            (
+                "AZUREUSGOVERNMENT",
+                "https://management.usgovcloudapi.net/",
+                "https://login.microsoftonline.us/",
+                "r1.servicebus.usgovcloudapi.net",
+            ),
+            (
+                "AzureChinaCloud",
+                "https://management.chinacloudapi.cn/",
+                "https://login.chinacloudapi.cn/",
+                "r1.servicebus.chinacloudapi.cn",
+            ),
+        ] {
+            let cloud = Cloud::named(name).expect("a known cloud");
+            assert_eq!(cloud.resource_manager.as_str(), arm);
+            assert_eq!(cloud.authority.as_str(), authority);
+            assert_eq!(cloud.resource_manager_scope(), format!("{arm}.default"));
+            let host = cloud.relay("r1").expect("a host");
+            assert_eq!(host, (relay.to_owned(), 443));
+        }
         assert!(Cloud::named("AzureMars").is_none());
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_not_told() {
+        for bad in [
+            "http://hunter2.example",
+            "https://ana:hunter2@arm.example",
+            "https://arm.example?hunter2",
+            "https://arm.example#hunter2",
+        ] {
+            for field in ["https://arm.lab.example", "https://login.lab.example"] {
+                let told = Cloud::parse(&FILE.replace(field, bad)).expect_err(bad);
+                assert!(!told.contains("hunter2"), "{told}");
+            }
+        }
     }
 
     #[test]

@@ -9,33 +9,54 @@ use tokio::time::timeout;
 use url::Url;
 use uuid::Uuid;
 
+use super::arm;
 use super::cloud::Cloud;
-use crate::net::Https;
+use crate::error::{Code, Error};
+use crate::net::{Https, may_pass};
 
 const API_VERSION: &str = "2022-12-01";
 /// How long this may hold up a sign-in.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The id of the tenant of `subscription`, an id. `None` where that is no id, nothing tells, or it
-/// takes more than five seconds.
-pub async fn tenant(https: &Https, cloud: &Cloud, subscription: &str) -> Option<String> {
-    let id = Uuid::try_parse(subscription).ok()?;
+/// The id of the tenant of `subscription`, an id. `None` where that is no id, or ARM does not tell.
+///
+/// # Errors
+/// ARM cannot be reached, or did not answer within half a minute.
+pub async fn tenant(
+    https: &Https,
+    cloud: &Cloud,
+    subscription: &str,
+) -> Result<Option<String>, Error> {
+    let Ok(id) = Uuid::try_parse(subscription) else {
+        return Ok(None);
+    };
     let mut url = cloud.resource_manager.clone();
     let base = url.path().trim_end_matches('/').to_owned();
     url.set_path(&format!("{base}/subscriptions/{id}"));
     url.set_query(Some(&format!("api-version={API_VERSION}")));
-    let request = Request::get(url.as_str()).body(Bytes::new()).ok()?;
-    let answer = match timeout(DEADLINE, https.send(request)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => {
-            tracing::info!(%error, "the subscription's tenant cannot be asked for");
-            return None;
-        }
-        Err(_) => {
-            tracing::info!("the subscription's tenant was not told in time");
-            return None;
-        }
+    let request = Request::get(url.as_str())
+        .body(Bytes::new())
+        .map_err(|error| {
+            Error::new(Code::Unexpected, format!("bad request to {url}")).caused_by(&error)
+        })?;
+    let untold = |code, why: String| {
+        let what = "cannot ask Azure Resource Manager for the subscription's tenant";
+        Error::new(code, what).because(why)
     };
+    let asked = timeout(DEADLINE, https.send_patiently(&request)).await;
+    let (answer, tried) = asked.map_err(|_| {
+        let seconds = DEADLINE.as_secs();
+        let why = format!("it did not answer within {seconds} seconds");
+        untold(Code::ArmUnreachable, why)
+    })?;
+    let answer = answer.map_err(|error| {
+        let code = error.code().unwrap_or(Code::ArmUnreachable);
+        untold(code, format!("{error}{tried}")).maybe_hinted(error.hint())
+    })?;
+    if may_pass(answer.status) {
+        let why = format!("it answered {}{tried}", answer.status);
+        return Err(untold(arm::refusal(answer.status), why));
+    }
     let found = if answer.status == StatusCode::UNAUTHORIZED {
         named(&answer.headers)
     } else {
@@ -47,7 +68,7 @@ pub async fn tenant(https: &Https, cloud: &Cloud, subscription: &str) -> Option<
         tenant = found,
         "asked for the subscription's tenant"
     );
-    found
+    Ok(found)
 }
 
 /// The tenant that a challenge names in its `authorization_uri`.

@@ -8,6 +8,7 @@ use http::{Request, header};
 use serde::Deserialize;
 use url::Url;
 
+use super::arm;
 use super::cloud::{Cloud, Description};
 use crate::error::{Code, Error};
 use crate::net::Https;
@@ -68,15 +69,15 @@ pub async fn cloud(https: &Https, arm: &Url) -> Result<Cloud, Error> {
     let (answer, tried) = https.send_patiently(&request).await;
     let asking = format!("cannot ask {} which cloud it is in", shown(arm));
     let answer = answer.map_err(|error| {
-        Error::new(Code::ArmUnreachable, asking.clone())
+        let code = error.code().unwrap_or(Code::ArmUnreachable);
+        Error::new(code, asking.clone())
             .because(format!("{error}{tried}"))
             .maybe_hinted(error.hint())
     })?;
     if !answer.status.is_success() {
         let why = format!("it answered {}{tried}", answer.status);
-        return Err(Error::new(Code::ArmAnswer, asking)
-            .because(why)
-            .hinted(FILE_INSTEAD));
+        let code = arm::refusal(answer.status);
+        return Err(Error::new(code, asking).because(why).hinted(FILE_INSTEAD));
     }
     read(&answer.body, arm).map_err(|why| {
         let what = format!("{} does not tell which cloud it is in", shown(arm));

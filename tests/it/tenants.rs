@@ -28,6 +28,20 @@ async fn the_tenant_is_the_subscriptions_where_none_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_cannot_be_asked_for_is_told_as_that() {
+    let world = World::new().await;
+    world.emulator.faults().update(|set| {
+        set.arm.status = Some(503);
+        set.arm.retry_after_seconds = Some(3600);
+    });
+    let mut command = world.arcproxy(&TRUE);
+    let ran = Ran::of(command.env_remove("AZURE_TENANT_ID")).await;
+    let words = ["for the subscription's tenant", "503"];
+    let ran = ran.failed(4, &words);
+    assert!(!ran.stderr.contains("AZURE_TENANT_ID"), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_is_given_is_not_asked_for() {
     let world = World::new().await;
     world.run(&TRUE).await.ok();

@@ -7,16 +7,20 @@
 //! token endpoint here, like the bound ones.
 
 use std::fmt::Debug;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncReadExt as _;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::cache::BearerCache;
-use super::token_endpoint::{Refused, Sending, TokenEndpoint, Ungranted};
+use super::token_endpoint::{Sending, TokenEndpoint, Ungranted};
 use super::{AccessToken, Gear, Made, SignIn, Unavailable};
 use crate::azure::pop::PopKey;
 use crate::error::{Code, Error};
@@ -37,8 +41,8 @@ pub(super) trait Assertions: Debug + Send + Sync {
     /// It cannot be made or fetched.
     async fn fresh(&self) -> Result<Secret, Error>;
 
-    /// What to do when Entra refuses one with `number`, the digits of an AADSTS code.
-    fn hint(&self, number: &str) -> Option<String>;
+    /// What to do when Entra refuses one with the AADSTS code `number`.
+    fn hint(&self, number: u32) -> Option<String>;
 }
 
 /// An application whose tenant and client id are known.
@@ -63,24 +67,19 @@ impl Application {
     ///
     /// # Errors
     /// The names of those that are missing, joined by `and`.
-    pub(super) fn of(gear: &Gear<'_>) -> Result<Self, String> {
-        let (tenant, client_id) = (&gear.settings.tenant, &gear.settings.client_id);
-        Self::from([
-            ("AZURE_TENANT_ID", tenant.clone()),
-            ("AZURE_CLIENT_ID", client_id.clone()),
-        ])
-    }
-
-    /// The application of a tenant and a client id, each with the name of its variable.
-    ///
-    /// # Errors
-    /// The names of those that are missing, joined by `and`.
-    pub(super) fn from([tenant, client_id]: [(&str, Option<String>); 2]) -> Result<Self, String> {
-        match (tenant, client_id) {
-            ((_, Some(tenant)), (_, Some(client_id))) => Ok(Self { tenant, client_id }),
-            ((name, None), (_, Some(_))) | ((_, Some(_)), (name, None)) => Err(name.to_owned()),
-            ((one, None), (other, None)) => Err(format!("{one} and {other}")),
-        }
+    pub(super) fn of(gear: &Gear<'_>) -> Result<Self, &'static str> {
+        let missing = match (&gear.settings.tenant, &gear.settings.client_id) {
+            (Some(tenant), Some(client_id)) => {
+                return Ok(Self {
+                    tenant: tenant.clone(),
+                    client_id: client_id.clone(),
+                });
+            }
+            (None, Some(_)) => "AZURE_TENANT_ID",
+            (Some(_), None) => "AZURE_CLIENT_ID",
+            (None, None) => "AZURE_TENANT_ID and AZURE_CLIENT_ID",
+        };
+        Err(missing)
     }
 }
 
@@ -119,7 +118,7 @@ impl<A: Assertions> Asserted<A> {
         let assertion = self.assertions.fresh().await?;
         let mut outcome = self.send(&assertion, scope, key).await;
         if let Err(Ungranted::Refused(refused)) = &outcome
-            && number(refused) == Some("700024")
+            && refused.number() == Some(700_024)
         {
             // Not in its time: the answer has told the server's time, or a newer one is there.
             let newer = self.assertions.fresh().await?;
@@ -149,9 +148,9 @@ impl<A: Assertions> Asserted<A> {
 
     fn told(&self, error: Ungranted, is_bound: bool) -> Error {
         let hint = match &error {
-            Ungranted::Refused(refused) => {
-                number(refused).and_then(|number| self.assertions.hint(number))
-            }
+            Ungranted::Refused(refused) => refused
+                .number()
+                .and_then(|number| self.assertions.hint(number)),
             Ungranted::Unreachable(_) => None,
         };
         let purpose = if is_bound { " for the cluster" } else { "" };
@@ -175,20 +174,34 @@ impl<A: Assertions> SignIn for Asserted<A> {
     }
 }
 
-/// The digits of the AADSTS code.
-fn number(refused: &Refused) -> Option<&str> {
-    let (_, rest) = refused.error_description.split_once("AADSTS")?;
-    let end = rest.find(|c: char| !c.is_ascii_digit());
-    Some(&rest[..end.unwrap_or(rest.len())])
+/// The largest file with a token or a certificate that is read.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// Reads the file with what an application signs in by.
+///
+/// # Errors
+/// It is no file, larger than a megabyte, or cannot be read.
+pub(super) async fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    // A pipe may never end, or hold it once only; it is read for each assertion.
+    if !tokio::fs::metadata(path).await?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    let file = tokio::fs::File::open(path).await?;
+    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).await?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err(io::Error::other("it is larger than a megabyte"));
+    }
+    Ok(bytes)
 }
 
 /// The hint for a token of another issuer that Entra does not take; `whose` is the token.
-pub(super) fn federation_hint(number: &str, whose: &str) -> Option<String> {
+pub(super) fn federation_hint(number: u32, whose: &str) -> Option<String> {
     Some(match number {
-        "700024" => format!(
+        700_024 => format!(
             "{whose} has ended, or this machine's clock is wrong: the next renewal reads a new one"
         ),
-        "70021" | "700211" | "700212" | "700213" => format!(
+        70_021 | 700_211 | 700_212 | 700_213 => format!(
             "give the application a federated credential with exactly the issuer, subject and audience of {whose}: `az ad app federated-credential create --id APP --parameters FILE`"
         ),
         _ => return None,
@@ -219,7 +232,7 @@ pub(super) async fn fetch<T: DeserializeOwned>(
     let (answer, tried) = https.send_patiently(request).await;
     let answer = answer.map_err(|error| {
         Error::new(
-            Code::SignInUnreachable,
+            error.code().unwrap_or(Code::SignInUnreachable),
             format!("cannot reach {host} for an identity token"),
         )
         .because(format!("{error}{tried}"))
@@ -256,29 +269,18 @@ pub(super) async fn fetch<T: DeserializeOwned>(
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_code_is_read_from_entras_words() {
-        let refused = |description: &str| Refused {
-            error: "invalid_client".to_owned(),
-            error_description: description.to_owned(),
-            claims: None,
-        };
-        let told = refused("AADSTS700024: Client assertion is not within its valid time range.");
-        assert_eq!(number(&told), Some("700024"));
-        assert_eq!(number(&refused("AADSTS7")), Some("7"));
-        assert_eq!(number(&refused("something else")), None);
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let missing = |tenant: Option<&str>, client: Option<&str>| {
-            let pair = [("T", tenant), ("C", client)];
-            Application::from(pair.map(|(name, value)| (name, value.map(str::to_owned))))
-                .map(|application| application.client_id)
-        };
-        assert_eq!(missing(Some("t"), Some("c")), Ok("c".to_owned()));
-        assert_eq!(missing(None, Some("c")), Err("T".to_owned()));
-        assert_eq!(missing(Some("t"), None), Err("C".to_owned()));
-        assert_eq!(missing(None, None), Err("T and C".to_owned()));
+    #[tokio::test]
+    async fn only_a_file_of_some_size_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, b"token").expect("writes");
+        assert_eq!(read(&file).await.expect("a file")[..], b"token"[..]);
+        let large = std::fs::File::create(&file).expect("a file");
+        large.set_len(FILE_LIMIT).expect("grows");
+        assert!(read(&file).await.is_ok());
+        large.set_len(FILE_LIMIT + 1).expect("grows");
+        for bad in [&file, folder.path(), Path::new("/dev/zero")] {
+            assert!(read(bad).await.is_err(), "{}", bad.display());
+        }
     }
 }

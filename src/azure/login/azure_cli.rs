@@ -65,6 +65,14 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
     }
     let (subscription, tenant) = (settings.subscription.as_deref(), settings.tenant.as_deref());
     let account = settings.az_profile.account(subscription, tenant).cloned();
+    if let (None, Some(tenant)) = (&account, tenant)
+        && settings.needs_bound
+        && !settings.az_profile.is_empty()
+    {
+        // Its token for the cluster would be of another tenant.
+        let why = format!("az has no account in the tenant {tenant}: `az login --tenant {tenant}`");
+        return Err(Unavailable::NotConfigured(why));
+    }
     // az takes one of them only. Its own account says both.
     let subscription = match (&account, tenant) {
         (Some(account), _) => Some(account.id.clone()),
@@ -115,8 +123,9 @@ impl SignIn for AzureCli {
         let fetch = async || {
             let token = self.credential.get_token(&[scope], None).await;
             token.map(|token| bridge::token(&token)).map_err(|error| {
-                let told = bridge::refused("az gave no token", &error);
-                self.explained(told, &bridge::words(&error))
+                let words = bridge::words(&error);
+                let told = refusal("az gave no token", &words);
+                self.explained(told, &words)
             })
         };
         self.cache.get(scope, fetch).await
@@ -178,7 +187,7 @@ impl SignIn for AzureCli {
             }
             Answer::Failed(failed) => {
                 let what = "az gave no token for the cluster";
-                let error = token_endpoint::refusal(Code::SignInRefused, what, &failed.error);
+                let error = refusal(what, &failed.error);
                 Err(self.explained(error, &failed.advice))
             }
         }
@@ -188,6 +197,9 @@ impl SignIn for AzureCli {
 impl AzureCli {
     /// The error with what to do about it: `advice` is az's own.
     fn explained(&self, error: Error, advice: &str) -> Error {
+        if error.code() == Code::SignInUnreachable {
+            return error;
+        }
         let said = error.causes().join("\n");
         let login = advice
             .lines()
@@ -209,6 +221,28 @@ impl AzureCli {
         }
         error
     }
+}
+
+/// What az says where it cannot go out: of requests and urllib3, and of itself that it hangs.
+const UNREACHED: [&str; 5] = [
+    "Max retries exceeded",
+    "Connection aborted",
+    "Connection refused",
+    "ConnectionError",
+    "did not answer within",
+];
+
+/// The error for az's own `words`.
+fn refusal(what: &str, words: &str) -> Error {
+    if UNREACHED.iter().any(|said| words.contains(said)) {
+        let said = words.lines().next().unwrap_or_default();
+        return Error::new(Code::SignInUnreachable, what)
+            .because(said)
+            .hinted(
+                "az cannot reach Entra from here: check the network, and the proxy that az uses",
+            );
+    }
+    token_endpoint::refusal(Code::SignInRefused, what, words)
 }
 
 /// What the script says.
@@ -312,6 +346,20 @@ fn may_be_bound(token: &Secret, key: &PopKey) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_that_is_away_is_no_reason_to_sign_in_anew() {
+        for words in [
+            "HTTPSConnectionPool(host='login.example', port=443): Max retries exceeded with url: /x",
+            "it did not answer within 30 seconds",
+        ] {
+            let error = refusal("az gave no token", words);
+            assert_eq!(error.code(), Code::SignInUnreachable, "{words}");
+            assert!(!error.hint().contains("az login"), "{}", error.hint());
+        }
+        let error = refusal("az gave no token", "AADSTS50173: revoked");
+        assert_eq!(error.code(), Code::SignInRefused);
+    }
 
     #[test]
     fn a_token_is_bound_to_its_own_key() {

@@ -8,7 +8,9 @@ use http::{Request, header};
 use serde::Deserialize;
 use url::Url;
 
-use super::assertion::{Application, Asserted, Assertions, address, federation_hint, fetch};
+use super::assertion::{
+    Application, Asserted, Assertions, address, federation_hint, fetch, in_part,
+};
 use super::{Gear, Made, Unavailable};
 use crate::error::{Code, Error};
 use crate::net::Https;
@@ -49,18 +51,14 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
         ));
     };
     let task = |name: &str| gear.variable(&format!("AZURESUBSCRIPTION_{name}"));
-    let (tenant, client_id) = (&gear.settings.tenant, &gear.settings.client_id);
-    let application = Application::from([
-        (
-            "AZURESUBSCRIPTION_TENANT_ID",
-            task("TENANT_ID").or_else(|| tenant.clone()),
-        ),
-        (
-            "AZURESUBSCRIPTION_CLIENT_ID",
-            task("CLIENT_ID").or_else(|| client_id.clone()),
-        ),
-    ])
-    .map_err(|missing| Unavailable::NotConfigured(format!("{missing} is not set")))?;
+    let settings = gear.settings;
+    let Some(client_id) = task("CLIENT_ID").or_else(|| settings.client_id.clone()) else {
+        return missing("AZURESUBSCRIPTION_CLIENT_ID is not set".to_owned());
+    };
+    let Some(tenant) = task("TENANT_ID").or_else(|| settings.tenant.clone()) else {
+        return Err(in_part(CONNECTION, "AZURESUBSCRIPTION_TENANT_ID"));
+    };
+    let application = Application { tenant, client_id };
     let mut url = address(URL, &url)?;
     url.query_pairs_mut()
         .append_pair("api-version", API_VERSION)
@@ -100,7 +98,7 @@ impl Assertions for Job {
         Ok(answer.token)
     }
 
-    fn hint(&self, number: &str) -> Option<String> {
+    fn hint(&self, number: u32) -> Option<String> {
         federation_hint(number, "the service connection's identity token")
     }
 }

@@ -14,9 +14,8 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::json;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
-use super::assertion::{Application, Asserted, Assertions, in_part};
+use super::assertion::{Application, Asserted, Assertions, in_part, read};
 use super::key_file::{KeyFile, Unreadable};
 use super::{Gear, Made};
 use crate::clock::Clock;
@@ -43,7 +42,7 @@ struct Certificate {
 
 /// The service principal whose certificate is in the file `path`.
 pub(super) fn make(gear: &Gear<'_>, path: PathBuf) -> Made {
-    let application = Application::of(gear).map_err(|missing| in_part(PATH, &missing))?;
+    let application = Application::of(gear).map_err(|missing| in_part(PATH, missing))?;
     let sends_chain = gear
         .variable(SEND_CHAIN)
         .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
@@ -61,7 +60,7 @@ pub(super) fn make(gear: &Gear<'_>, path: PathBuf) -> Made {
 #[async_trait]
 impl Assertions for Certificate {
     async fn fresh(&self) -> Result<Secret, Error> {
-        let bytes = tokio::fs::read(&self.path).await.map_err(|error| {
+        let bytes = read(&self.path).await.map_err(|error| {
             let path = self.path.display();
             Error::new(
                 Code::NotSignedIn,
@@ -70,7 +69,7 @@ impl Assertions for Certificate {
             .caused_by(&error)
             .hinted(format!("check {PATH}"))
         })?;
-        let (bytes, this) = (Zeroizing::new(bytes), self.clone());
+        let this = self.clone();
         // A password is made slow to try.
         let signed = tokio::task::spawn_blocking(move || {
             let file = KeyFile::read(&bytes, this.password.as_ref());
@@ -82,13 +81,13 @@ impl Assertions for Certificate {
         })?
     }
 
-    fn hint(&self, number: &str) -> Option<String> {
+    fn hint(&self, number: u32) -> Option<String> {
         let path = self.path.display();
         Some(match number {
-            "700024" => {
+            700_024 => {
                 "this machine's clock is wrong, or the certificate is not in its time".to_owned()
             }
-            "700027" => format!(
+            700_027 => format!(
                 "the application does not know this certificate: add it with `az ad app credential reset --id APP --append --cert @{path}`"
             ),
             _ => return None,

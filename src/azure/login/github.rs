@@ -9,7 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::assertion::{
-    Application, Asserted, Assertions, EXCHANGE_AUDIENCE, address, federation_hint, fetch,
+    Application, Asserted, Assertions, EXCHANGE_AUDIENCE, address, federation_hint, fetch, in_part,
 };
 use super::{Auth, Gear, Made, Unavailable};
 use crate::error::{Code, Error};
@@ -38,11 +38,12 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
         return Err(unset(gear));
     };
     // A job may have the permission for another purpose.
-    let application = Application::of(gear).map_err(|missing| {
-        Unavailable::NotConfigured(format!(
-            "{missing} is not set, whom the job could sign in as"
-        ))
-    })?;
+    if gear.settings.client_id.is_none() {
+        return Err(Unavailable::NotConfigured(
+            "AZURE_CLIENT_ID is not set, whom the job could sign in as".to_owned(),
+        ));
+    }
+    let application = Application::of(gear).map_err(|missing| in_part(URL, missing))?;
     let mut url = address(URL, &url)?;
     url.query_pairs_mut()
         .append_pair("audience", EXCHANGE_AUDIENCE);
@@ -92,7 +93,7 @@ impl Assertions for Job {
         Ok(answer.value)
     }
 
-    fn hint(&self, number: &str) -> Option<String> {
+    fn hint(&self, number: u32) -> Option<String> {
         federation_hint(number, "the job's identity token")
     }
 }

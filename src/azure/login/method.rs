@@ -44,17 +44,25 @@ impl Auth {
         Self::ManagedIdentity,
     ];
 
-    /// Whether it signs in to a tenant that has to be named. Others have one of their own.
+    /// Whether it signs in an application, which is of a tenant that has to be named.
     pub(super) fn goes_by_tenant(self) -> bool {
         match self {
             Self::ServicePrincipal
             | Self::WorkloadIdentity
             | Self::Github
-            | Self::AzurePipelines
+            | Self::AzurePipelines => true,
+            Self::Auto
+            | Self::AzureCli
+            | Self::Azd
             | Self::Browser
-            | Self::DeviceCode => true,
-            Self::Auto | Self::AzureCli | Self::Azd | Self::ManagedIdentity => false,
+            | Self::DeviceCode
+            | Self::ManagedIdentity => false,
         }
+    }
+
+    /// Whether it signs in a person, who may be a guest in the tenant that is meant.
+    pub(super) fn is_a_person(self) -> bool {
+        matches!(self, Self::Azd | Self::Browser | Self::DeviceCode)
     }
 }
 

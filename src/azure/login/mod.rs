@@ -205,12 +205,12 @@ impl From<Error> for Unavailable {
 }
 
 /// Makes the method that the settings name or, for `auto`, the first that is configured; the log
-/// says which, and why those before it were not taken. A method that goes by a tenant gets that of
-/// the subscription where the settings have none. A person who has to do something for it is told
+/// says which, and why those before it were not taken. A method that needs a tenant gets that of
+/// the subscription where nothing names one. A person who has to do something for it is told
 /// by `teller`.
 ///
 /// # Errors
-/// None is configured, or one is configured in part.
+/// None is configured, one is configured in part, or the tenant cannot be asked for.
 pub async fn choose(
     settings: &SignInSettings,
     cloud: &Cloud,
@@ -228,8 +228,8 @@ pub async fn choose(
     let (auth, made) = first(&gear)?;
     if let Some(subscription) = &settings.subscription
         && settings.tenant.is_none()
-        && auth.goes_by_tenant()
-        && let Some(tenant) = discovery::tenant(https, cloud, subscription).await
+        && (auth.is_a_person() || (auth.goes_by_tenant() && made.is_err()))
+        && let Some(tenant) = discovery::tenant(https, cloud, subscription).await?
     {
         let settings = &SignInSettings {
             tenant: Some(tenant),

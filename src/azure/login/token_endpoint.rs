@@ -60,9 +60,9 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// The number of Entra's AADSTS code, where its words begin with one.
+    /// The number of Entra's AADSTS code, where its words have one.
     pub(super) fn number(&self) -> Option<u32> {
-        aadsts(&self.error_description)?.parse().ok()
+        aadsts::number(&self.error_description)
     }
 }
 
@@ -115,20 +115,22 @@ impl TokenEndpoint {
         &self.url
     }
 
-    /// Asks for a token for `scope` bound to `key` with `grant`'s form fields, patiently.
+    /// Asks for a token for `scope` with `grant`'s form fields, patiently; it is bound to `key` if
+    /// there is one.
     ///
     /// # Errors
     /// Entra refuses or cannot be reached.
-    pub(super) async fn bound(
+    pub(super) async fn token(
         &self,
         grant: &Form<'_>,
         scope: &str,
-        key: &PopKey,
+        key: Option<&PopKey>,
     ) -> Result<AccessToken, Error> {
-        let granted = self.ask(grant, scope, Some(key), Sending::Patiently).await;
+        let granted = self.ask(grant, scope, key, Sending::Patiently).await;
+        let purpose = key.map_or("", |_| " for the cluster");
         granted
             .map(|granted| granted.access)
-            .map_err(|error| self.told(error, " for the cluster"))
+            .map_err(|error| self.told(error, purpose))
     }
 
     /// Asks for what `grant`'s form fields and `scope` say, bound to `key` if there is one.
@@ -323,12 +325,6 @@ fn sentence(description: &str) -> &str {
         .and_then(|line| line.split(" Trace ID:").next())
         .unwrap_or_default()
         .trim()
-}
-
-/// The digits of the AADSTS code in `text`.
-fn aadsts(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("AADSTS")?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()
 }
 
 #[cfg(test)]

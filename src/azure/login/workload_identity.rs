@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use url::Url;
 
-use super::assertion::{Application, Asserted, Assertions, federation_hint, in_part};
+use super::assertion::{Application, Asserted, Assertions, federation_hint, in_part, read};
 use super::{Gear, Made, Unavailable};
 use crate::error::{Code, Error};
 use crate::secret::Secret;
@@ -24,7 +24,7 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
     let Some(path) = gear.settings.environment.path(FILE) else {
         return Err(Unavailable::NotConfigured(format!("{FILE} is not set")));
     };
-    let application = Application::of(gear).map_err(|missing| in_part(FILE, &missing))?;
+    let application = Application::of(gear).map_err(|missing| in_part(FILE, missing))?;
     note_authority(gear);
     let file = TokenFile(path);
     Asserted::make(gear, &application, "workload identity", file)
@@ -51,7 +51,7 @@ fn is_same(authority: &Url, other: &str) -> bool {
 impl Assertions for TokenFile {
     async fn fresh(&self) -> Result<Secret, Error> {
         let path = self.0.display();
-        let text = tokio::fs::read_to_string(&self.0).await.map_err(|error| {
+        let bytes = read(&self.0).await.map_err(|error| {
             Error::new(
                 Code::NotSignedIn,
                 format!("cannot read the identity token in {path}"),
@@ -59,7 +59,8 @@ impl Assertions for TokenFile {
             .caused_by(&error)
             .hinted(format!("check {FILE}, and that the file is mounted"))
         })?;
-        let token = Secret::from(text.trim());
+        let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+        let token = Secret::from(text);
         if token.is_empty() {
             return Err(Error::new(
                 Code::NotSignedIn,
@@ -70,7 +71,7 @@ impl Assertions for TokenFile {
         Ok(token)
     }
 
-    fn hint(&self, number: &str) -> Option<String> {
+    fn hint(&self, number: u32) -> Option<String> {
         federation_hint(number, &format!("the token in {}", self.0.display()))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{DEMO, Variables, ended, short_lived, variables};
+use super::{DEMO, PODS, Variables, ended, short_lived, variables};
 use crate::harness::{Proxy, Ran, World};
 
 const FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
@@ -67,6 +67,26 @@ async fn a_job_of_github_signs_in() {
     world
         .reaches_the_cluster(&variables, "github", "(GitHub Actions)")
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_without_a_tenant_gets_the_subscriptions() {
+    let world = World::new().await;
+    let github = with(world.github(), "AZURE_TENANT_ID", None);
+    let pipelines = with(world.pipelines(), "AZURESUBSCRIPTION_TENANT_ID", None);
+    for (variables, method) in [(github, "github"), (pipelines, "azure-pipelines")] {
+        let mut command = world.signing_in(&variables, &PODS);
+        let ran = Ran::of(command.env_remove("AZURE_TENANT_ID")).await;
+        let took = format!("signing in method={method}");
+        assert!(ran.stderr.contains(&took), "{}", ran.stderr);
+        ran.ok();
+    }
+    // One that has its own is not asked about.
+    let before = world.emulator.arm().seen().operations["subscriptions.get"];
+    let mut command = world.signing_in(&world.pipelines(), &PODS);
+    Ran::of(command.env_remove("AZURE_TENANT_ID")).await.ok();
+    let seen = world.emulator.arm().seen();
+    assert_eq!(seen.operations["subscriptions.get"], before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

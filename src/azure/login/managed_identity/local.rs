@@ -17,11 +17,15 @@ const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(30);
 /// The largest answer that is read.
 const LIMIT: usize = 1 << 20;
-/// The pauses between tries.
-const PAUSES: [Duration; 3] = [
+/// The pauses between tries. Those behind the third are for 410 alone: a machine's service is being
+/// updated then, for up to 70 seconds.
+const PAUSES: [Duration; 6] = [
     Duration::from_millis(500),
     Duration::from_secs(2),
     Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(25),
+    Duration::from_secs(25),
 ];
 
 /// Sends `request` until it is answered by something that is not to pass.
@@ -31,23 +35,28 @@ const PAUSES: [Duration; 3] = [
 pub(super) async fn send_patiently(
     request: &Request<Bytes>,
 ) -> Result<(StatusCode, Bytes), String> {
-    for pause in PAUSES {
+    let mut tried = 0;
+    loop {
         let (status, body) = send(request.clone()).await?;
-        if !may_pass(status) {
+        let Some(pause) = pause(tried, status) else {
             return Ok((status, body));
-        }
+        };
         tracing::info!(%status, "the managed identity's service asks to come again");
         sleep(pause).await;
+        tried += 1;
     }
-    send(request.clone()).await
 }
 
-/// As the metadata service's documents have it.
-fn may_pass(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::TOO_MANY_REQUESTS
-    ) || status.is_server_error()
+/// How long to wait after `tried` pauses and the answer `status`, as the metadata service's
+/// documents have it; `None` where that is the last word.
+fn pause(tried: usize, status: StatusCode) -> Option<Duration> {
+    let patience = match status {
+        StatusCode::GONE => PAUSES.len(),
+        StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS => 3,
+        _ if status.is_server_error() => 3,
+        _ => 0,
+    };
+    PAUSES[..patience].get(tried).copied()
 }
 
 async fn send(mut request: Request<Bytes>) -> Result<(StatusCode, Bytes), String> {
@@ -77,4 +86,23 @@ async fn send(mut request: Request<Bytes>) -> Result<(StatusCode, Bytes), String
         .map_err(|error| error.to_string())?;
     let body = body.map_err(|error| error.to_string())?;
     Ok((status, body.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_being_updated_has_seventy_seconds() {
+        let waited = |status| {
+            let pauses = (0..).map_while(|tried| pause(tried, status));
+            pauses.sum::<Duration>().as_secs()
+        };
+        assert!(waited(StatusCode::GONE) >= 70);
+        assert_eq!(waited(StatusCode::NOT_FOUND), 7);
+        assert_eq!(waited(StatusCode::TOO_MANY_REQUESTS), 7);
+        assert_eq!(waited(StatusCode::BAD_GATEWAY), 7);
+        assert_eq!(waited(StatusCode::OK), 0);
+        assert_eq!(waited(StatusCode::BAD_REQUEST), 0);
+    }
 }
