@@ -37,6 +37,43 @@ pub(crate) enum Command {
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
+    /// Run a client under load while faults strike, and tell what became of every request
+    ///
+    /// The seed says which faults strike, and when. The status is 1 if a request hung, was cut
+    /// short without an error, or went wrong. Ctrl+C ends it early, with the table.
+    Soak(SoakArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SoakArgs {
+    /// The arcproxy to start
+    #[arg(long, value_name = "PATH")]
+    pub(crate) client: PathBuf,
+
+    /// How long the load lasts
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) minutes: u32,
+
+    /// How much load there is
+    #[arg(long, value_enum, default_value = "usual")]
+    pub(crate) load: LoadSize,
+
+    /// Write the report to this file, too, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Let the client write all details of what it does to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_log: Option<PathBuf>,
+}
+
+/// How much load a soak puts on the client.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LoadSize {
+    /// 100 watches, 30 requests a second, a few streams of every kind
+    Usual,
+    /// 1,000 watches, 200 requests a second, 20 exec sessions, 10 port-forwards
+    Full,
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,166 @@
+//! The kinds of faults, and how each is played on the emulator.
+
+use arc_emulator::emulator::Emulator;
+use arc_emulator::faults::FaultSet;
+use arc_emulator::relay::Cut;
+
+use super::random::Random;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    /// All tunnels end with a TCP reset.
+    Reset,
+    /// All tunnels end with a close frame of this code.
+    Close(u16),
+    /// All tunnels stay open and silent.
+    BlackHole,
+    /// The same, and new dials are accepted and never answered.
+    BlackHoleDials,
+    /// All tunnels end, and dials are refused with this status.
+    Refuse(u16),
+    /// The agent leaves the relay, and all tunnels end.
+    AgentAway,
+    /// The agent is replaced by another.
+    AgentRestart,
+    /// The relay takes the credentials for ended, and ARM answers 429 with Retry-After.
+    ArmThrottles,
+    /// The same, and ARM answers 503.
+    ArmDown,
+    /// Entra answers 503.
+    EntraDown,
+    /// New credentials live for three seconds.
+    ShortCredentials,
+    /// New tunnels go over a slow link.
+    SlowLink,
+    /// The cloud's clock jumps.
+    ClockJump,
+}
+
+/// How long a fault of a kind lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// No time: it strikes, and is over.
+    Instant,
+    /// From 0.2 to 3 seconds, seldom longer.
+    Some,
+}
+
+impl Kind {
+    /// Every kind.
+    pub(crate) const ALL: &[Self] = &[
+        Self::Reset,
+        Self::Close(1000),
+        Self::Close(1001),
+        Self::Close(1008),
+        Self::Close(1011),
+        Self::BlackHole,
+        Self::BlackHoleDials,
+        Self::Refuse(401),
+        Self::Refuse(404),
+        Self::Refuse(503),
+        Self::AgentAway,
+        Self::AgentRestart,
+        Self::ArmThrottles,
+        Self::ArmDown,
+        Self::EntraDown,
+        Self::ShortCredentials,
+        Self::SlowLink,
+        Self::ClockJump,
+    ];
+
+    /// What the table calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "all tunnels reset",
+            Self::Close(1000) => "close 1000",
+            Self::Close(1001) => "close 1001",
+            Self::Close(1008) => "close 1008",
+            Self::Close(_) => "close 1011",
+            Self::BlackHole => "black hole, tunnels",
+            Self::BlackHoleDials => "black hole, dials",
+            Self::Refuse(401) => "dials refused, 401",
+            Self::Refuse(404) => "dials refused, 404",
+            Self::Refuse(_) => "dials refused, 503",
+            Self::AgentAway => "agent away",
+            Self::AgentRestart => "agent restarts",
+            Self::ArmThrottles => "ARM 429, dials 401",
+            Self::ArmDown => "ARM 503, dials 401",
+            Self::EntraDown => "Entra 503",
+            Self::ShortCredentials => "credentials of 3 s",
+            Self::SlowLink => "slow link",
+            Self::ClockJump => "clock jump",
+        }
+    }
+
+    /// How long one lasts.
+    pub(crate) fn lasting(self) -> Lasting {
+        match self {
+            Self::Reset | Self::Close(_) | Self::BlackHole | Self::AgentRestart => Lasting::Instant,
+            _ => Lasting::Some,
+        }
+    }
+
+    /// Adds what this kind sets to the faults that are in force; `choice` tells one fault of the
+    /// kind from another.
+    pub(crate) fn set(self, set: &mut FaultSet, choice: u64) {
+        let mut random = Random::new(choice, 0);
+        match self {
+            Self::Reset | Self::Close(_) | Self::BlackHole | Self::AgentRestart => {}
+            Self::BlackHoleDials => set.black_hole_dials = true,
+            Self::Refuse(status) => set.refuse_dials = Some(status),
+            Self::AgentAway => set.agent_away = true,
+            Self::ArmThrottles => {
+                set.refuse_dials = Some(401);
+                set.arm.status = Some(429);
+                set.arm.retry_after_seconds = Some(1);
+            }
+            Self::ArmDown => {
+                set.refuse_dials = Some(401);
+                set.arm.status = Some(503);
+                set.arm.retry_after_seconds = random.once_in(2).then_some(1);
+            }
+            Self::EntraDown => set.entra.status = Some(503),
+            Self::ShortCredentials => {
+                set.relay_token_seconds = Some(3);
+                set.access_token_seconds = Some(3);
+            }
+            Self::SlowLink => {
+                set.rtt_ms = random.between(20, 400);
+                set.bandwidth_bits = random.between(2_000_000, 50_000_000);
+            }
+            Self::ClockJump => {
+                let offsets = [-86_400, -3_600, -400, 400, 3_600, 8 * 3_600];
+                let chosen = usize::try_from(random.between(0, 6)).unwrap_or_default();
+                set.clock_offset_seconds += offsets[chosen];
+            }
+        }
+    }
+
+    /// What happens at the moment that it begins, once it is in force.
+    pub(crate) async fn strike(self, emulator: &Emulator) -> std::io::Result<()> {
+        match self {
+            Self::Close(code) => emulator.relay().drop_tunnels(Cut::Close(code)),
+            Self::BlackHole | Self::BlackHoleDials => {
+                emulator.relay().drop_tunnels(Cut::BlackHole);
+            }
+            Self::Reset
+            | Self::Refuse(_)
+            | Self::AgentAway
+            | Self::ArmThrottles
+            | Self::ArmDown
+            | Self::SlowLink => emulator.relay().drop_tunnels(Cut::Reset),
+            Self::AgentRestart => emulator.agent().restart().await?,
+            Self::EntraDown | Self::ShortCredentials | Self::ClockJump => {}
+        }
+        Ok(())
+    }
+
+    /// What happens at the moment that it ends, once it is no longer in force.
+    pub(crate) fn lift(self, emulator: &Emulator) {
+        // A tunnel keeps the path over which it was opened.
+        if self == Self::SlowLink {
+            emulator.relay().drop_tunnels(Cut::Reset);
+        }
+    }
+}
