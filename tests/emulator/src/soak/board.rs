@@ -1,8 +1,8 @@
 //! What is known of a run while it runs: which faults are active, and how requests have ended.
 //!
 //! A request has an amount of calm time to end in: its clock stands still while any fault is
-//! active. A request counts for every fault that was active in the last seconds of its life, and
-//! as calm if none was.
+//! active. A request counts for every fault that was active, or from which the client had not
+//! recovered, in the last seconds of the request's life; and as calm if there was none.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const ALL_PATIENCE: Duration = Duration::from_mins(2);
 /// How long before its end a fault may have been active to count as that end's cause.
 const BLAME: Duration = Duration::from_secs(2);
+/// How long after its end a fault counts as the cause, if no request goes well.
+const AFTERMATH: Duration = Duration::from_secs(20);
 /// How many bad cases are kept in detail.
 const CASES: usize = 20;
 
@@ -73,6 +75,13 @@ pub(crate) struct Played {
     /// From its end to the end of the first request that began after it and went well.
     pub(crate) recovery: Option<Duration>,
     pub(crate) tally: Tally,
+}
+
+impl Played {
+    /// Until when it was felt; none if it is.
+    fn felt_until(&self) -> Option<Instant> {
+        Some(self.ended? + self.recovery.unwrap_or(AFTERMATH))
+    }
 }
 
 /// A request that ended as none may.
@@ -177,7 +186,7 @@ impl Board {
         let mut causes = Vec::new();
         let start = self.start;
         for played in known.played.iter_mut().rev().take(50) {
-            if played.began <= to && played.ended.is_none_or(|ended| ended >= from) {
+            if played.began <= to && played.felt_until().is_none_or(|until| until >= from) {
                 played.tally.count(verdict);
                 let began = played.began.duration_since(start).as_secs_f64();
                 causes.push(format!("{} at {began:.1} s", played.kind.name()));

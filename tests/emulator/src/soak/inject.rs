@@ -30,7 +30,7 @@ pub(crate) async fn play(
     plan: Vec<Planned>,
     over: &mpsc::UnboundedSender<usize>,
 ) -> Result<(), Error> {
-    let player = Player {
+    let mut player = Player {
         emulator,
         board,
         over,
@@ -58,7 +58,7 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    async fn begin(&self, active: &mut Vec<Active>, fault: &Planned) -> Result<(), Error> {
+    async fn begin(&mut self, active: &mut Vec<Active>, fault: &Planned) -> Result<(), Error> {
         let Planned { kind, choice, .. } = *fault;
         tracing::info!(number = fault.number, kind = kind.name(), length = ?fault.length, "fault");
         let number = self.board.begin(kind);
@@ -68,6 +68,7 @@ impl Player<'_> {
             ends: Instant::now() + fault.length,
             number,
         });
+        kind.change(&mut self.base, choice);
         self.put_in_force(active);
         kind.strike(self.emulator).await?;
         if fault.length.is_zero() {

@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     ShortCredentials,
     /// New tunnels go over a slow link.
     SlowLink,
-    /// The cloud's clock jumps.
+    /// The cloud's clock jumps, and stays: to a client it looks like hours of sleep.
     ClockJump,
 }
 
@@ -96,7 +96,11 @@ impl Kind {
     /// How long one lasts.
     pub(crate) fn lasting(self) -> Lasting {
         match self {
-            Self::Reset | Self::Close(_) | Self::BlackHole | Self::AgentRestart => Lasting::Instant,
+            Self::Reset
+            | Self::Close(_)
+            | Self::BlackHole
+            | Self::AgentRestart
+            | Self::ClockJump => Lasting::Instant,
             _ => Lasting::Some,
         }
     }
@@ -106,7 +110,11 @@ impl Kind {
     pub(crate) fn set(self, set: &mut FaultSet, choice: u64) {
         let mut random = Random::new(choice, 0);
         match self {
-            Self::Reset | Self::Close(_) | Self::BlackHole | Self::AgentRestart => {}
+            Self::Reset
+            | Self::Close(_)
+            | Self::BlackHole
+            | Self::AgentRestart
+            | Self::ClockJump => {}
             Self::BlackHoleDials => set.black_hole_dials = true,
             Self::Refuse(status) => set.refuse_dials = Some(status),
             Self::AgentAway => set.agent_away = true,
@@ -129,11 +137,19 @@ impl Kind {
                 set.rtt_ms = random.between(20, 400);
                 set.bandwidth_bits = random.between(2_000_000, 50_000_000);
             }
-            Self::ClockJump => {
-                let offsets = [-86_400, -3_600, -400, 400, 3_600, 8 * 3_600];
-                let chosen = usize::try_from(random.between(0, 6)).unwrap_or_default();
-                set.clock_offset_seconds += offsets[chosen];
-            }
+        }
+    }
+
+    /// What this kind changes for good.
+    pub(crate) fn change(self, base: &mut FaultSet, choice: u64) {
+        if self == Self::ClockJump {
+            let offsets = [-3_600, -400, 0, 400, 3_600, 8 * 3_600];
+            let others = offsets
+                .iter()
+                .filter(|it| **it != base.clock_offset_seconds);
+            let others: Vec<_> = others.collect();
+            let chosen = Random::new(choice, 0).between(0, others.len() as u64);
+            base.clock_offset_seconds = *others[usize::try_from(chosen).unwrap_or_default()];
         }
     }
 

@@ -45,7 +45,8 @@ struct Row {
 impl Report {
     /// Whether something happened that must not.
     pub(crate) fn is_bad(&self) -> bool {
-        self.all().bad() > 0 || !self.wrong.is_empty()
+        let never = self.rows().values().any(|row| row.never > 0);
+        self.all().bad() > 0 || never || !self.wrong.is_empty()
     }
 
     /// All requests.
@@ -61,7 +62,8 @@ impl Report {
             row.tally = sum([&row.tally, &played.tally]);
             match played.recovery {
                 Some(recovery) => row.recoveries.push(recovery),
-                None => row.never += 1,
+                // One that was cut off by an early end has not been looked at.
+                None => row.never += usize::from(played.ended.is_some()),
             }
         }
         for row in rows.values_mut() {

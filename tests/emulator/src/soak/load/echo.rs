@@ -72,7 +72,7 @@ pub(super) async fn forward(shared: Arc<Shared>, random: Random) {
 
 async fn session(shared: &Shared, mut random: Random, kind: Kind) {
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{POD}/{}", kind.path);
-    let lasts = random.time(500, 20_000);
+    let lasts = random.time(300, 8_000);
     let alive = Alive::new();
     let talking = async {
         let socket = open(shared, &path, kind).await?;

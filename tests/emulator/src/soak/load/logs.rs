@@ -18,7 +18,7 @@ use super::{Load, NAMESPACE, Shared};
 /// Follows the log for a while.
 pub(super) async fn follow(shared: Arc<Shared>, mut random: Random) {
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{POD}/log?follow=true&tailLines=5");
-    let enough = random.time(3_000, 60_000);
+    let enough = random.time(1_000, 15_000);
     let alive = Alive::new();
     let verdict = tokio::select! {
         verdict = read(&shared, random.next(), &path, enough, &alive) => verdict,

@@ -44,7 +44,12 @@ pub(super) fn judge_refusal(status: StatusCode, body: &[u8]) -> Verdict {
     if object["kind"] != "Status" || object["code"] != status.as_u16() {
         return Verdict::Wrong(format!("{status} with another object than its Status"));
     }
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+    let is_clean = status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        // Credentials that have ended are told from missing ones by nobody; the recovery shows
+        // whether the client gets others.
+        || status == StatusCode::UNAUTHORIZED;
+    if is_clean {
         return Verdict::Failed(format!("{status}: {}", shortened(message)));
     }
     Verdict::Wrong(format!("{status}: {message}"))

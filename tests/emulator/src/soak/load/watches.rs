@@ -32,9 +32,9 @@ pub(super) fn keep(shared: &Arc<Shared>, number: u64, line: Arc<Line>, ticker: T
             count: 0,
         };
         loop {
-            let seconds = random.between(5, 60);
+            let seconds = random.between(2, 20);
             watch(&own, &line, &ticker.name, seconds, &mut seen).await;
-            tokio::time::sleep(random.time(20, 400)).await;
+            tokio::time::sleep(random.time(50, 1_500)).await;
         }
     };
     let stop = shared.stop.clone();
