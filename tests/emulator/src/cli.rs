@@ -118,7 +118,8 @@ pub(crate) struct Settings {
 #[command(next_help_heading = "Faults")]
 #[expect(
     clippy::struct_field_names,
-    reason = "the fields are named as their flags are"
+    clippy::struct_excessive_bools,
+    reason = "the fields are named as their flags are, and each is a switch of its own"
 )]
 struct FaultArgs {
     /// Let Entra's token endpoint answer with this status
@@ -164,6 +165,18 @@ struct FaultArgs {
     /// Cut each tunnel once it has carried so many bytes
     #[arg(long, global = true, value_name = "BYTES")]
     fault_cut_after_bytes: Option<u64>,
+
+    /// Let tunnels stand still, without losing anything
+    #[arg(long, global = true)]
+    fault_stall_tunnels: bool,
+
+    /// Break each of kube-aad-proxy's answers off after so many bytes of its body
+    #[arg(long, global = true, value_name = "BYTES")]
+    fault_cut_body_after_bytes: Option<u64>,
+
+    /// Keep the relay away
+    #[arg(long, global = true)]
+    fault_relay_away: bool,
 
     /// Keep the agent away from the relay
     #[arg(long, global = true)]
@@ -230,6 +243,9 @@ impl Settings {
             refuse_dials: args.fault_refuse_dials,
             black_hole_dials: args.fault_black_hole_dials,
             cut_after_bytes: args.fault_cut_after_bytes,
+            stall_tunnels: args.fault_stall_tunnels,
+            cut_body_after_bytes: args.fault_cut_body_after_bytes,
+            relay_away: args.fault_relay_away,
             agent_away: args.fault_agent_away,
             access_token_seconds: args.fault_access_token_seconds,
             relay_token_seconds: args.fault_relay_token_seconds,
@@ -350,6 +366,9 @@ mod tests {
             "--fault-refuse-dials=503",
             "--fault-black-hole-dials",
             "--fault-cut-after-bytes=7",
+            "--fault-stall-tunnels",
+            "--fault-cut-body-after-bytes=8",
+            "--fault-relay-away",
             "--fault-agent-away",
             "--fault-access-token-seconds=8",
             "--fault-relay-token-seconds=9",

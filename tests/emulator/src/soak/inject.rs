@@ -40,12 +40,12 @@ pub(crate) async fn play(
     let mut active: Vec<Active> = Vec::new();
     for fault in plan {
         let at = began + fault.at;
-        player.end_until(&mut active, at).await;
+        player.end_until(&mut active, at).await?;
         sleep_until(at).await;
         player.begin(&mut active, &fault).await?;
     }
     let far = Instant::now() + Duration::from_hours(1);
-    player.end_until(&mut active, far).await;
+    player.end_until(&mut active, far).await?;
     Ok(())
 }
 
@@ -72,22 +72,24 @@ impl Player<'_> {
         self.put_in_force(active);
         kind.strike(self.emulator).await?;
         if fault.length.is_zero() {
-            self.end_until(active, Instant::now()).await;
+            self.end_until(active, Instant::now()).await?;
         }
         Ok(())
     }
 
     /// Ends, each at its time, the faults whose time comes before `until`.
-    async fn end_until(&self, active: &mut Vec<Active>, until: Instant) {
+    async fn end_until(&self, active: &mut Vec<Active>, until: Instant) -> Result<(), Error> {
         loop {
             active.sort_by_key(|fault| std::cmp::Reverse(fault.ends));
             if active.last().is_none_or(|fault| fault.ends > until) {
-                return;
+                return Ok(());
             }
-            let Some(fault) = active.pop() else { return };
+            let Some(fault) = active.pop() else {
+                return Ok(());
+            };
             sleep_until(fault.ends).await;
             self.put_in_force(active);
-            fault.kind.lift(self.emulator);
+            fault.kind.lift(self.emulator).await?;
             self.board.end(fault.number);
             // Nobody probes any more once the load has ended.
             let _ = self.over.send(fault.number);
