@@ -18,19 +18,35 @@ pub(super) trait Place: std::fmt::Debug + Send + Sync {
 /// A body that tells its place of what it moves, once it has one.
 #[derive(Debug)]
 pub struct Metered<B> {
-    body: B,
+    /// None is an empty one.
+    body: Option<B>,
     place: Option<Box<dyn Place>>,
 }
 
 impl<B: Body> Metered<B> {
     /// A body without a place: one that has a tunnel to itself, or has none yet.
     pub fn new(body: B) -> Self {
-        Self { body, place: None }
+        Self {
+            body: Some(body),
+            place: None,
+        }
+    }
+
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self {
+            body: None,
+            place: None,
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     /// Holds on to `place`, of which a body that has ended already has no need.
     pub(super) fn place(&mut self, place: impl Place + 'static) {
-        self.place = (!self.body.is_end_stream()).then(|| Box::new(place) as Box<dyn Place>);
+        self.place = (!self.has_ended()).then(|| Box::new(place) as Box<dyn Place>);
     }
 
     /// The body in `place`.
@@ -49,7 +65,10 @@ impl<B: Body + Unpin> Body for Metered<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
                 if let (Some(place), Some(data)) = (&mut self.place, frame.data_ref()) {
@@ -62,10 +81,11 @@ impl<B: Body + Unpin> Body for Metered<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.has_ended()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let empty = || SizeHint::with_exact(0);
+        self.body.as_ref().map_or_else(empty, Body::size_hint)
     }
 }

@@ -10,6 +10,7 @@ mod error;
 mod far_side;
 mod open;
 mod pool;
+mod pulse;
 #[cfg(test)]
 mod tests;
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use rustls::ClientConfig;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::dialect::{self, Dialect, DialectMemory, FirstBytes};
 use super::far_side::FarTls;
+use super::pulse::{Felt, Pulse};
 use super::{Access, Connect, Credentials, FarSide, Io, TunnelError};
 use crate::relay::DialError;
 
@@ -31,6 +32,10 @@ pub(super) struct Opened {
     pub(super) stream: Box<dyn Io>,
     pub(super) is_h2: bool,
     pub(super) far_side: Arc<FarSide>,
+    /// The far side's signs of life.
+    pub(super) pulse: Arc<Pulse>,
+    /// How long the far side took to shake hands: a round trip and some more.
+    pub(super) round_trip: Duration,
 }
 
 /// Opens streams to one cluster's kube-aad-proxy.
@@ -96,11 +101,13 @@ impl Opener {
         dialect: Dialect,
     ) -> Result<Option<Opened>, TunnelError> {
         let far_side = &access.far_side;
-        let mut stream = self
+        let stream = self
             .connect
             .connect(&access.rendezvous)
             .await
             .map_err(|error| TunnelError::Dial(Arc::new(error)))?;
+        let mut stream = Felt::new(stream);
+        let (pulse, began) = (stream.pulse(), Instant::now());
         let shaking = async {
             if dialect == Dialect::Bridge {
                 let greeted = dialect::greet(&mut stream, &far_side.port).await;
@@ -109,7 +116,7 @@ impl Opener {
                 }
             }
             let Some(tls) = &far_side.tls else {
-                return Ok(Some((stream, false)));
+                return Ok(Some((Box::new(stream) as Box<dyn Io>, false)));
             };
             secure(stream, tls, purpose).await
         };
@@ -124,12 +131,14 @@ impl Opener {
             stream,
             is_h2,
             far_side: far_side.clone(),
+            pulse,
+            round_trip: began.elapsed(),
         }))
     }
 }
 
 async fn secure(
-    stream: Box<dyn Io>,
+    stream: Felt<Box<dyn Io>>,
     tls: &FarTls,
     purpose: Purpose,
 ) -> Result<Option<(Box<dyn Io>, bool)>, TunnelError> {
