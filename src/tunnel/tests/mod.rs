@@ -4,6 +4,7 @@ mod far;
 mod http1;
 mod lanes;
 mod opening;
+mod silence;
 mod upgrades;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Either, Empty};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::far::{Endless, FakeConnect, FakeCredentials, Far};
@@ -40,11 +41,16 @@ fn world(alpn: &[&str], change: impl FnOnce(&mut Far)) -> World {
         bridge: false,
         valid_from: 0,
         away: AtomicBool::new(false),
+        lost: AtomicBool::new(false),
         dials: AtomicUsize::new(0),
         sent: Arc::default(),
         holding: AtomicUsize::new(0),
         release: Notify::new(),
         cut: CancellationToken::new(),
+        silent: watch::Sender::new(0),
+        rate: u32::MAX,
+        lag: Duration::ZERO,
+        requests: AtomicUsize::new(0),
     };
     change(&mut far);
     let far = Arc::new(far);
