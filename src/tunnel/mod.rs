@@ -13,6 +13,7 @@ mod pool;
 mod pulse;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::fmt::Debug;
 use std::sync::Arc;

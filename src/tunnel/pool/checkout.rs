@@ -11,13 +11,14 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::http1_builder;
 use super::{Inner, Outgoing, lock};
-use crate::tunnel::body::{Metered, Place};
+use crate::tunnel::body::Place;
 use crate::tunnel::open::Opened;
+use crate::tunnel::upload::Upload;
 use crate::tunnel::{FarSide, TunnelError};
 
 /// An HTTP/1.1 tunnel that waits for a request.
 pub(super) struct Idle<B> {
-    pub(super) sender: http1::SendRequest<Metered<B>>,
+    pub(super) sender: http1::SendRequest<Upload<B>>,
     pub(super) far_side: Arc<FarSide>,
     pub(super) since: Instant,
 }

@@ -13,9 +13,10 @@ use super::connection::{STREAMS, http2_builder};
 use super::pinger::{Pinger, Wishes};
 use super::watchdog::Watchdog;
 use super::{Outgoing, Tunnel, lock};
-use crate::tunnel::body::{Metered, Place};
+use crate::tunnel::body::Place;
 use crate::tunnel::open::Opened;
 use crate::tunnel::pulse::Pulse;
+use crate::tunnel::upload::Upload;
 use crate::tunnel::{FarSide, TunnelError};
 
 /// What one body has moved when it counts as bulk: behind more than this a small answer waits
@@ -24,7 +25,7 @@ const BULK: usize = 1 << 20;
 
 /// An HTTP/2 tunnel.
 pub(super) struct Lane<B> {
-    sender: http2::SendRequest<Metered<B>>,
+    sender: http2::SendRequest<Upload<B>>,
     load: Arc<Load>,
     far_side: Arc<FarSide>,
 }

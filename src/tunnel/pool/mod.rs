@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::{TrySendError, http2};
@@ -36,7 +37,8 @@ use self::checkout::{Checkout, Http1, Idle};
 use self::http1::{HTTP1_DIALS, HTTP1_TUNNELS};
 use self::lane::{Lane, Stream};
 use self::obtain::Dials;
-use super::body::{Metered, PooledBody};
+use super::body::PooledBody;
+use super::upload::Upload;
 use super::{FarSide, Opener, TunnelError};
 
 /// How long the answer to an upgrade may take.
@@ -48,12 +50,15 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The body of a request that a pool can carry.
 pub trait Outgoing:
-    Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static
+    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+    + Send
+    + Unpin
+    + 'static
 {
 }
 
 impl<B> Outgoing for B where
-    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
         + Send
         + Unpin
         + 'static
@@ -92,7 +97,7 @@ struct Inner<B> {
 
 /// What a request goes out on.
 enum Tunnel<B> {
-    Http2(http2::SendRequest<Metered<B>>, Stream, Arc<FarSide>),
+    Http2(http2::SendRequest<Upload<B>>, Stream, Arc<FarSide>),
     Http1(Http1<B>),
 }
 
@@ -136,17 +141,20 @@ impl<B: Outgoing> Pool<B> {
     /// # Errors
     /// There is no tunnel, or it broke before the answer.
     pub async fn request(&self, request: Request<B>) -> Result<Response<PooledBody>, TunnelError> {
-        let mut request = request.map(Metered::new);
-        let again = Again::of(&request);
+        let mut request = request.map(Upload::new);
+        let again = Again::of(&mut request);
+        let may_move = again.as_ref().is_some_and(Again::is_harmless);
         let mut moves = 0;
         loop {
             let tunnel = self.inner.tunnel().await?;
-            let sending = self.inner.clone().send(tunnel, request, again.is_some());
+            let sending = self.inner.clone().send(tunnel, request, may_move);
             let failure = match sending.await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
-            let unsent = failure.unsent.or_else(|| Some(again.as_ref()?.request()));
+            let unsent = failure
+                .unsent
+                .or_else(|| again.as_ref()?.after(&failure.error));
             request = match unsent {
                 Some(unsent) if moves < MOVES => unsent,
                 _ => return Err(failure.error),
@@ -165,7 +173,7 @@ impl<B: Outgoing> Pool<B> {
     /// # Errors
     /// There is no tunnel, or it broke before the answer.
     pub async fn upgrade(&self, request: Request<B>) -> Result<Response<Incoming>, TunnelError> {
-        let mut request = request.map(Metered::new);
+        let mut request = request.map(Upload::new);
         for _ in 0..=MOVES {
             let mut idle = match self.inner.take_idle() {
                 Some(idle) => idle,
@@ -224,11 +232,11 @@ impl<B: Outgoing> Pool<B> {
 struct Failure<B> {
     error: TunnelError,
     /// The request, if it certainly was not sent.
-    unsent: Option<Request<Metered<B>>>,
+    unsent: Option<Request<Upload<B>>>,
 }
 
-impl<B> From<TrySendError<Request<Metered<B>>>> for Failure<B> {
-    fn from(mut error: TrySendError<Request<Metered<B>>>) -> Self {
+impl<B> From<TrySendError<Request<Upload<B>>>> for Failure<B> {
+    fn from(mut error: TrySendError<Request<Upload<B>>>) -> Self {
         Self {
             unsent: error.take_message(),
             error: error.into_error().into(),
@@ -242,7 +250,7 @@ impl<B: Outgoing> Inner<B> {
     async fn send(
         self: Arc<Self>,
         tunnel: Tunnel<B>,
-        mut request: Request<Metered<B>>,
+        mut request: Request<Upload<B>>,
         may_move: bool,
     ) -> Result<Response<PooledBody>, Failure<B>> {
         match tunnel {
@@ -264,13 +272,13 @@ impl<B: Outgoing> Inner<B> {
                     sending.await?
                 };
                 drop(waiting);
-                Ok(response.map(|body| PooledBody::at(body, stream)))
+                Ok(response.map(|body| PooledBody::http2(body, stream)))
             }
             Tunnel::Http1(mut http1) => {
                 connection::for_http1(&mut request, &http1.idle.far_side);
                 let response = http1.idle.sender.try_send_request(request).await?;
                 let place = Checkout::new(http1, self);
-                Ok(response.map(|body| PooledBody::at(body, place)))
+                Ok(response.map(|body| PooledBody::http1(body, place)))
             }
         }
     }

@@ -76,7 +76,7 @@ impl World {
 
     async fn get(&self, path: &str) -> Result<String, TunnelError> {
         let body = self.pool.request(get(path)).await?.into_body();
-        let bytes = body.collect().await?.to_bytes();
+        let bytes = body.collect().await.expect("all of it").to_bytes();
         Ok(String::from_utf8(bytes.to_vec()).expect("text"))
     }
 }
