@@ -1,7 +1,8 @@
 //! The far side: it speaks TLS and HTTP over in-memory streams, and is told how to behave.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::raw::{self, Script};
 use crate::error::Error;
 use crate::relay::{DialError, Rendezvous};
 use crate::secret::Secret;
@@ -57,8 +59,10 @@ pub(super) struct Far {
     pub(super) rate: u32,
     /// How long the far side takes to say anything.
     pub(super) lag: Duration,
-    /// How many requests have arrived.
+    /// How many requests have been acted upon.
     pub(super) requests: AtomicUsize,
+    /// What the next HTTP/2 connections do in place of serving.
+    pub(super) scripts: Mutex<VecDeque<Script>>,
 }
 
 #[derive(Debug)]
@@ -178,6 +182,10 @@ async fn serve(far: Arc<Far>, mut stream: DuplexStream) {
         .await
         .expect("a handshake");
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    let script = far.scripts.lock().expect("whole").pop_front();
+    if let Some(script) = script {
+        return raw::play(script, tls).await;
+    }
     let limit = far.streams;
     let cut = far.cut.clone();
     let service = service_fn(move |request| {
@@ -225,6 +233,10 @@ async fn answer(
 ) -> Response<Either<Full<Bytes>, Endless>> {
     far.requests.fetch_add(1, Ordering::Relaxed);
     match request.uri().path() {
+        "/echo" => {
+            let body = request.body_mut().collect().await.expect("all of it");
+            return Response::new(Either::Left(Full::new(body.to_bytes())));
+        }
         "/later" => sleep(LATER).await,
         "/bytes" => return Response::new(Either::Left(Full::from(vec![0; BYTES]))),
         "/endless" => return Response::new(Either::Right(Endless(far.sent.clone()))),
