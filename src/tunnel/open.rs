@@ -4,9 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::StatusCode;
 use rustls::ClientConfig;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::dialect::{self, Dialect, DialectMemory, FirstBytes};
@@ -17,6 +19,11 @@ use crate::relay::DialError;
 
 /// How long the dialect and the inner TLS may take together.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an attempt has before another one begins beside it,
+const SLOW: Duration = Duration::from_secs(3);
+/// and how many there may be.
+const ATTEMPTS: usize = 3;
 
 /// What the stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +63,25 @@ impl Opener {
         }
     }
 
-    /// Opens one. A refusal that stale credentials explain renews them and tries again, once.
+    /// Opens one. An attempt that is slow may be stuck in what has passed since, an agent that was
+    /// replaced or a network that was away: another one begins beside it, and the first to end
+    /// counts.
     ///
     /// Cancel safe: dropping the future closes whatever was open.
     pub(super) async fn open(&self, purpose: Purpose) -> Result<Opened, TunnelError> {
+        let mut attempts = FuturesUnordered::new();
+        loop {
+            attempts.push(self.attempt(purpose));
+            let may_add = attempts.len() < ATTEMPTS;
+            tokio::select! {
+                Some(done) = attempts.next() => return done,
+                () = sleep(SLOW), if may_add => {}
+            }
+        }
+    }
+
+    /// A refusal that stale credentials explain renews them and tries again, once.
+    async fn attempt(&self, purpose: Purpose) -> Result<Opened, TunnelError> {
         let access = self.credentials.current();
         match self.open_with(&access, purpose).await {
             Err(error) if may_be_stale(&error) => {

@@ -43,6 +43,10 @@ use super::{FarSide, Opener, TunnelError};
 
 /// How long the answer to an upgrade may take.
 const UPGRADE_DEADLINE: Duration = Duration::from_mins(1);
+/// How long an HTTP/1.1 tunnel may have been idle and be trusted,
+const UNSURE: Duration = Duration::from_secs(5);
+/// and how long an answer is waited for on one that is not, where the request may be sent twice.
+const SILENCE: Duration = Duration::from_millis(1750);
 /// How often a request is moved to another tunnel.
 const MOVES: u32 = 3;
 /// The longest pause before the second move; each one after it may be twice as long.
@@ -147,6 +151,7 @@ impl<B: Outgoing> Pool<B> {
         let mut moves = 0;
         loop {
             let tunnel = self.inner.tunnel().await?;
+            let may_move = may_move && moves < MOVES;
             let sending = self.inner.clone().send(tunnel, request, may_move);
             let failure = match sending.await {
                 Ok(response) => return Ok(response),
@@ -244,6 +249,14 @@ impl<B> From<TrySendError<Request<Upload<B>>>> for Failure<B> {
     }
 }
 
+/// The far side should have spoken by now.
+fn silent<B>() -> Failure<B> {
+    Failure {
+        error: TunnelError::Deadline("an answer"),
+        unsent: None,
+    }
+}
+
 impl<B: Outgoing> Inner<B> {
     /// Sends `request` on `tunnel`. One that may be moved is given up when the tunnel comes into
     /// doubt.
@@ -263,10 +276,7 @@ impl<B: Outgoing> Inner<B> {
                     tokio::select! {
                         biased;
                         sent = sending => sent?,
-                        () = stream.pulse().until(true) => return Err(Failure {
-                            error: TunnelError::Deadline("an answer"),
-                            unsent: None,
-                        }),
+                        () = stream.pulse().until(true) => return Err(silent()),
                     }
                 } else {
                     sending.await?
@@ -276,7 +286,18 @@ impl<B: Outgoing> Inner<B> {
             }
             Tunnel::Http1(mut http1) => {
                 connection::for_http1(&mut request, &http1.idle.far_side);
-                let response = http1.idle.sender.try_send_request(request).await?;
+                // HTTP/1.1 has no ping: what has long been idle may have been cut without a word.
+                let is_unsure = may_move && http1.idle.since.elapsed() >= UNSURE;
+                let sending = http1.idle.sender.try_send_request(request);
+                let response = if is_unsure {
+                    let Ok(sent) = timeout(SILENCE, sending).await else {
+                        self.doubt_idle();
+                        return Err(silent());
+                    };
+                    sent?
+                } else {
+                    sending.await?
+                };
                 let place = Checkout::new(http1, self);
                 Ok(response.map(|body| PooledBody::http1(body, place)))
             }

@@ -23,7 +23,7 @@ const NO_DETOUR: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long it waits in all: a last attempt that has begun may take its own deadlines.
 const WAIT: Duration = Duration::from_mins(1);
-/// The first and the longest pause between dials.
+/// The first and the longest pause between dials; each is drawn from its whole range.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// How many dials have ended, and how the last one failed.
@@ -60,7 +60,7 @@ impl<B: Outgoing> Inner<B> {
                 match attempt().await {
                     Err(error) if self.may_pass(&error) && started.elapsed() + pause < PATIENCE => {
                         tracing::debug!(%error, "no tunnel yet");
-                        sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                        sleep(pause.mul_f64(fastrand::f64())).await;
                         pause = (pause * 2).min(BACKOFF.1);
                     }
                     done => return done,

@@ -118,3 +118,28 @@ async fn a_path_that_was_only_slow_is_taken_again() {
     assert!(started.elapsed() < Duration::from_secs(5));
     assert_eq!(world.pool.lanes(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_http2_an_idle_tunnel_that_is_silent_is_left() {
+    let world = world(&["http/1.1"], |_| {});
+    world.get("/").await.expect("an answer");
+    sleep(Duration::from_secs(6)).await;
+    world.fall_silent();
+    let started = Instant::now();
+    world.get("/").await.expect("an answer");
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert_eq!((world.dials(), world.requests()), (2, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_http2_a_server_may_take_its_time() {
+    let world = world(&["http/1.1"], |_| {});
+    futures_util::future::try_join_all((0..6).map(|_| world.get("/")))
+        .await
+        .expect("answers");
+    sleep(Duration::from_secs(6)).await;
+    let started = Instant::now();
+    world.get("/later").await.expect("an answer");
+    assert!(started.elapsed() >= LATER);
+    assert!(world.requests() <= 8, "{}", world.requests());
+}
