@@ -1,9 +1,12 @@
 //! Dialling: to the relay, and there to the listener.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
+use tokio::time::timeout;
 
 use super::stream::RelayStream;
 use super::upgrade::{Answer, ask, meet};
@@ -22,6 +25,10 @@ pub struct Rendezvous {
     /// The shared access signature.
     pub token: Secret,
 }
+
+/// How long a connection that was opened ahead may take to bring an answer before another one is
+/// opened beside it.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// Dials hybrid connections.
 #[derive(Debug, Clone)]
@@ -93,14 +100,23 @@ impl Dialer {
         &self,
         rendezvous: &Rendezvous,
     ) -> Result<RelayStream<Connection>, DialError> {
-        let Rendezvous { host, port, .. } = rendezvous;
-        let answer = if let Some(answer) = self.ask_ahead(rendezvous).await {
-            answer?
-        } else {
-            let stream = self.net.connect(&self.tls, host, *port).await;
-            ask(stream.map_err(DialError::Connect)?, rendezvous).await?
+        let mut ahead = pin!(self.ask_ahead(rendezvous));
+        let answer = match timeout(QUIET, &mut ahead).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => self.ask(rendezvous).await,
+            // It may have been cut without a word while it waited: whichever answers first.
+            Err(_) => tokio::select! {
+                Some(answer) = ahead => answer,
+                answer = self.ask(rendezvous) => answer,
+            },
         };
-        meet(answer, host).await
+        meet(answer?, &rendezvous.host).await
+    }
+
+    async fn ask(&self, rendezvous: &Rendezvous) -> Result<Answer, DialError> {
+        let Rendezvous { host, port, .. } = rendezvous;
+        let stream = self.net.connect(&self.tls, host, *port).await;
+        ask(stream.map_err(DialError::Connect)?, rendezvous).await
     }
 
     /// The answer on the connection that was opened ahead, if there is one. One that breaks before
@@ -157,14 +173,15 @@ impl std::error::Error for DialError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::io::Write as _;
 
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
-    use tokio::time::timeout;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
     use crate::net::Trust;
+    use crate::proxy::LocalCertificate;
 
     fn dialer() -> Dialer {
         let trust = Trust::system([]).expect("the system's");
@@ -216,5 +233,38 @@ mod tests {
         let (dialled, ()) = tokio::join!(dialer.dial(&rendezvous), breaking);
         let error = dialled.expect_err("that one breaks too");
         assert!(matches!(error, DialError::Connect(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_was_opened_ahead_and_falls_silent_is_not_waited_for() {
+        let certificate = LocalCertificate::generate().expect("a certificate");
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        let authority = certificate.authority_pem.as_bytes();
+        file.write_all(authority).expect("writes");
+        let trust = Trust::system([file.path()]).expect("a bundle");
+        let relay = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut rendezvous = rendezvous(relay.local_addr().expect("an address").port());
+        rendezvous.host = "localhost".to_owned();
+        let dialer = Dialer::new(Net::new(trust)).expect("settings");
+        let dialer = dialer.approach(&rendezvous.host, rendezvous.port);
+        let acceptor = TlsAcceptor::from(certificate.config);
+        let serving = async {
+            let (first, _) = relay.accept().await.expect("it comes");
+            let first = acceptor.accept(first).await.expect("a handshake");
+            let (second, _) = relay.accept().await.expect("another one comes");
+            let mut second = acceptor.accept(second).await.expect("a handshake");
+            let answer = b"HTTP/1.1 404 Endpoint does not exist\r\ncontent-length: 0\r\n\r\n";
+            second.read_u8().await.expect("it asks");
+            second.write_all(answer).await.expect("answers");
+            second.flush().await.expect("answers");
+            (first, second)
+        };
+        let both = async { tokio::join!(dialer.dial(&rendezvous), serving) };
+        // Well before the listener has had its time.
+        let (dialled, _open) = timeout(Duration::from_secs(15), both)
+            .await
+            .expect("it does not wait for the first");
+        let error = dialled.expect_err("refused");
+        assert!(matches!(error, DialError::Refused { .. }), "{error}");
     }
 }

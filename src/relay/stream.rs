@@ -4,13 +4,14 @@
 //! what is idle; a pong comes from the relay and says nothing of the agent. A WebSocket has no
 //! half-close, so shutting down only flushes while the other side may still send: the protocol
 //! above says itself that it is done (TLS does, with `close_notify`), and the close frame goes out
-//! once the other side has ended too. Close code 1000 reads as the end of
+//! once the other side has ended too, or when the stream is dropped: as far as it can be written at
+//! once, and nothing is waited for. Close code 1000 reads as the end of
 //! the stream, which is no proof that the stream was whole; any other code is an error.
 
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -18,6 +19,7 @@ use futures_util::{Sink as _, Stream as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
@@ -35,9 +37,10 @@ const LARGEST: usize = 16 << 20;
 
 /// A hybrid connection as a byte stream over `S`.
 #[derive(Debug)]
-pub struct RelayStream<S> {
+pub struct RelayStream<S: AsyncRead + AsyncWrite + Unpin> {
     socket: WebSocketStream<S>,
     unread: Bytes,
+    /// Whether the other side has ended, or the connection is broken.
     ended: bool,
     timer: Pin<Box<Sleep>>,
     ping: Ping,
@@ -199,6 +202,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RelayStream<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Drop for RelayStream<S> {
+    /// Says goodbye, so that the relay tells the listener at once and of a clean end.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut socket = Pin::new(&mut self.socket);
+        let goodbye = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        if let Poll::Ready(Ok(())) = socket.as_mut().poll_ready(&mut cx)
+            && socket.start_send(Message::Close(Some(goodbye))).is_ok()
+            && let Poll::Ready(Ok(())) = Pin::new(&mut self.socket).poll_flush(&mut cx)
+        {
+            let _ended = Pin::new(self.socket.get_mut()).poll_shutdown(&mut cx);
+        }
+    }
+}
+
 fn broken(error: WsError) -> io::Error {
     match error {
         WsError::Io(error) => error,
@@ -210,7 +234,6 @@ fn broken(error: WsError) -> io::Error {
 mod tests {
     use futures_util::{SinkExt as _, StreamExt as _};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-    use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
     use super::*;
 
@@ -264,6 +287,28 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_dropped_says_goodbye_behind_its_last_bytes() {
+        let (mut near, mut far) = pair().await;
+        near.write_all(b"last").await.expect("writes");
+        drop(near);
+        let message = far.next().await.expect("a message").expect("whole");
+        assert_eq!(message.into_data(), "last");
+        match far.next().await.expect("a message").expect("whole") {
+            Message::Close(Some(frame)) => assert_eq!(frame.code, CloseCode::Normal),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_cannot_be_written_to_is_dropped_all_the_same() {
+        let (near, far) = duplex(8);
+        let mut near = RelayStream::new(near, Bytes::new()).await;
+        near.write_all(b"more than fits").await.expect("queued");
+        drop(near);
+        drop(far);
     }
 
     #[tokio::test]

@@ -56,6 +56,15 @@ struct Lease {
     expires: u64,
 }
 
+impl Lease {
+    /// Whether it was fetched only just now, at `now` by the server's clock: what was fetched
+    /// before the machine slept is old, though its own time stood still.
+    fn is_new(&self, now: u64) -> bool {
+        let by_wall = Duration::from_secs(now.abs_diff(self.fetched_unix));
+        self.fetched.elapsed().max(by_wall) < JUST_FETCHED
+    }
+}
+
 /// How the last attempt at something failed: shared with those who waited for it, so that a
 /// service that does not answer is not asked by each of them in turn.
 #[derive(Debug)]
@@ -172,7 +181,7 @@ impl Credentials for Session {
 
     async fn renew(&self, generation: u64) -> Result<Access, Error> {
         let lease = self.lease();
-        if lease.fetched.elapsed() < JUST_FETCHED {
+        if lease.is_new(self.clock.now()) {
             return Ok(lease.access);
         }
         self.fetch_after(generation).await.map(|lease| lease.access)
@@ -230,4 +239,37 @@ fn access(
         far_side: Arc::new(far_side),
         generation,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_are_new_only_while_no_clock_says_otherwise() {
+        let far_side = FarSide::new("http://kube-aad-proxy", None, None).expect("usable");
+        let rendezvous = Rendezvous {
+            host: "relay.example".to_owned(),
+            port: 443,
+            path: "p".to_owned(),
+            token: Secret::from("t"),
+        };
+        let lease = Lease {
+            access: Access {
+                rendezvous,
+                far_side: Arc::new(far_side),
+                generation: 0,
+            },
+            fetched: Instant::now(),
+            fetched_unix: 1_000_000,
+            expires: 1_010_800,
+        };
+        assert!(lease.is_new(1_000_000));
+        // It slept, or somebody set the clock back.
+        assert!(!lease.is_new(1_000_000 + 8 * 3600));
+        assert!(!lease.is_new(1_000_000 - 3600));
+        tokio::time::advance(JUST_FETCHED).await;
+        assert!(!lease.is_new(1_000_001));
+    }
 }

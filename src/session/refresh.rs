@@ -15,8 +15,12 @@ const TICK: Duration = Duration::from_secs(5);
 const JUMP: Duration = Duration::from_secs(5);
 /// The first pause after a renewal.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The first and the longest pause after a renewal that failed.
+/// The longest first pause after a renewal that failed, and the longest of all; each is drawn from
+/// its whole range, so that many machines do not come back together.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
+/// The pause after a refusal that stays until somebody changes something. Requests that need a new
+/// tunnel ask for themselves.
+const REFUSED: Duration = Duration::from_mins(10);
 
 impl Session {
     /// Renews relay credentials and tokens before they end, until it is dropped. Neither waits for
@@ -30,7 +34,7 @@ impl Session {
         let mut walls = Walls::new();
         loop {
             self.tick().await;
-            if walls.have_jumped() {
+            if walls.have_jumped(SystemTime::now()) {
                 // The offset to the server's clock is of before: any answer tells the new one.
                 tracing::info!(cluster = self.id.name, "the clock jumped");
                 let asked = self.arm.cluster(&self.id).await;
@@ -94,9 +98,9 @@ impl Walls {
         }
     }
 
-    fn have_jumped(&self) -> bool {
+    fn have_jumped(&self, now: SystemTime) -> bool {
         let expected = self.wall + self.steady.elapsed();
-        let apart = match expected.duration_since(SystemTime::now()) {
+        let apart = match expected.duration_since(now) {
             Ok(behind) => behind,
             Err(ahead) => ahead.duration(),
         };
@@ -134,15 +138,94 @@ impl Renewal {
                 };
             }
             Err(error) => {
-                let pause = BACKOFF
-                    .0
-                    .saturating_mul(2_u32.saturating_pow(self.failures))
-                    .min(BACKOFF.1);
-                let pause = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+                let pause = match error.code() {
+                    code if is_lasting(code) => REFUSED,
+                    // The service has asked for quiet.
+                    Code::Throttled => BACKOFF.1,
+                    _ => longest_pause(self.failures)
+                        .mul_f64(fastrand::f64())
+                        .max(AGAIN),
+                };
                 self.failures = self.failures.saturating_add(1);
                 self.not_before = Some(Instant::now() + pause);
                 tracing::warn!(cluster, %error, seconds = pause.as_secs_f32(), "cannot renew {what} yet; trying again");
             }
         }
+    }
+}
+
+/// The longest pause after a failure that came after `failures` others in a row.
+fn longest_pause(failures: u32) -> Duration {
+    BACKOFF
+        .0
+        .saturating_mul(2_u32.saturating_pow(failures))
+        .min(BACKOFF.1)
+}
+
+/// Whether a refusal stays until somebody changes something.
+fn is_lasting(code: Code) -> bool {
+    matches!(
+        code,
+        Code::ClusterNotFound
+            | Code::ResourceGroupNotFound
+            | Code::SubscriptionNotFound
+            | Code::AccessDenied
+            | Code::SignInRefused
+            | Code::NotSignedIn
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: Code) -> Result<bool, Error> {
+        Err(Error::new(code, "it failed"))
+    }
+
+    /// How long until the next attempt after `code`, `times` in a row.
+    fn pause(code: Code, times: u32) -> Duration {
+        let mut renewal = Renewal::default();
+        for _ in 0..times {
+            renewal.note("it", "edge", failed(code));
+        }
+        let next = renewal.not_before.expect("a pause");
+        next.saturating_duration_since(Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_to_a_ceiling_and_differ() {
+        let pauses: Vec<_> = (1..=60)
+            .map(|_| pause(Code::ArmUnreachable, 30))
+            .collect();
+        assert!(pauses.iter().all(|pause| *pause <= BACKOFF.1));
+        assert!(pauses.iter().all(|pause| *pause >= AGAIN));
+        // Drawn from the whole range.
+        assert!(pauses.iter().any(|pause| *pause < BACKOFF.1 / 2));
+        assert!(pauses.iter().any(|pause| *pause > BACKOFF.1 / 2));
+        assert!(pause(Code::ArmUnreachable, 1) <= BACKOFF.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_refused_is_asked_for_rarely_and_a_success_forgets_it() {
+        assert_eq!(pause(Code::ClusterNotFound, 1), REFUSED);
+        assert_eq!(pause(Code::AccessDenied, 5), REFUSED);
+        let mut renewal = Renewal::default();
+        renewal.note("it", "edge", failed(Code::AccessDenied));
+        assert!(!renewal.may_try());
+        renewal.note("it", "edge", Ok(false));
+        assert!(renewal.may_try());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wall_clock_that_goes_its_own_way_is_noticed() {
+        let walls = Walls::new();
+        let now = walls.wall;
+        assert!(!walls.have_jumped(now));
+        assert!(walls.have_jumped(now + Duration::from_hours(8)));
+        assert!(walls.have_jumped(now - Duration::from_hours(1)));
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert!(walls.have_jumped(now));
+        assert!(!walls.have_jumped(now + Duration::from_mins(1)));
     }
 }

@@ -41,6 +41,20 @@ impl TunnelError {
         }
     }
 
+    /// Whether the far side says that it has not acted upon the request: it refused the stream, or
+    /// went away before it (RFC 9113, section 8.7).
+    pub(super) fn is_untouched(&self) -> bool {
+        let Self::Http(error) = self else {
+            return false;
+        };
+        std::iter::successors(std::error::Error::source(&**error), |error| error.source())
+            .filter_map(|error| error.downcast_ref::<h2::Error>())
+            .any(|error| {
+                let is_refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+                error.is_remote() && (error.is_go_away() || (error.is_reset() && is_refused))
+            })
+    }
+
     /// Whether the far side's certificate is what failed.
     pub(super) fn is_certificate(&self) -> bool {
         matches!(self, Self::Tls(error) if crate::net::is_certificate(error))

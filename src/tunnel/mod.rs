@@ -10,8 +10,10 @@ mod error;
 mod far_side;
 mod open;
 mod pool;
+mod pulse;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -4,18 +4,26 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::StatusCode;
 use rustls::ClientConfig;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::dialect::{self, Dialect, DialectMemory, FirstBytes};
 use super::far_side::FarTls;
+use super::pulse::{Felt, Pulse};
 use super::{Access, Connect, Credentials, FarSide, Io, TunnelError};
 use crate::relay::DialError;
 
 /// How long the dialect and the inner TLS may take together.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an attempt has before another one begins beside it,
+const SLOW: Duration = Duration::from_secs(3);
+/// and how many there may be.
+const ATTEMPTS: usize = 3;
 
 /// What the stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +39,10 @@ pub(super) struct Opened {
     pub(super) stream: Box<dyn Io>,
     pub(super) is_h2: bool,
     pub(super) far_side: Arc<FarSide>,
+    /// The far side's signs of life.
+    pub(super) pulse: Arc<Pulse>,
+    /// How long the far side took to shake hands: a round trip and some more.
+    pub(super) round_trip: Duration,
 }
 
 /// Opens streams to one cluster's kube-aad-proxy.
@@ -51,10 +63,25 @@ impl Opener {
         }
     }
 
-    /// Opens one. A refusal that stale credentials explain renews them and tries again, once.
+    /// Opens one. An attempt that is slow may be stuck in what has passed since, an agent that was
+    /// replaced or a network that was away: another one begins beside it, and the first to end
+    /// counts.
     ///
     /// Cancel safe: dropping the future closes whatever was open.
     pub(super) async fn open(&self, purpose: Purpose) -> Result<Opened, TunnelError> {
+        let mut attempts = FuturesUnordered::new();
+        loop {
+            attempts.push(self.attempt(purpose));
+            let may_add = attempts.len() < ATTEMPTS;
+            tokio::select! {
+                Some(done) = attempts.next() => return done,
+                () = sleep(SLOW), if may_add => {}
+            }
+        }
+    }
+
+    /// A refusal that stale credentials explain renews them and tries again, once.
+    async fn attempt(&self, purpose: Purpose) -> Result<Opened, TunnelError> {
         let access = self.credentials.current();
         match self.open_with(&access, purpose).await {
             Err(error) if may_be_stale(&error) => {
@@ -96,11 +123,13 @@ impl Opener {
         dialect: Dialect,
     ) -> Result<Option<Opened>, TunnelError> {
         let far_side = &access.far_side;
-        let mut stream = self
+        let stream = self
             .connect
             .connect(&access.rendezvous)
             .await
             .map_err(|error| TunnelError::Dial(Arc::new(error)))?;
+        let mut stream = Felt::new(stream);
+        let (pulse, began) = (stream.pulse(), Instant::now());
         let shaking = async {
             if dialect == Dialect::Bridge {
                 let greeted = dialect::greet(&mut stream, &far_side.port).await;
@@ -109,7 +138,7 @@ impl Opener {
                 }
             }
             let Some(tls) = &far_side.tls else {
-                return Ok(Some((stream, false)));
+                return Ok(Some((Box::new(stream) as Box<dyn Io>, false)));
             };
             secure(stream, tls, purpose).await
         };
@@ -124,12 +153,14 @@ impl Opener {
             stream,
             is_h2,
             far_side: far_side.clone(),
+            pulse,
+            round_trip: began.elapsed(),
         }))
     }
 }
 
 async fn secure(
-    stream: Box<dyn Io>,
+    stream: Felt<Box<dyn Io>>,
     tls: &FarTls,
     purpose: Purpose,
 ) -> Result<Option<(Box<dyn Io>, bool)>, TunnelError> {

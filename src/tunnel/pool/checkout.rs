@@ -11,12 +11,14 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::http1_builder;
 use super::{Inner, Outgoing, lock};
-use crate::tunnel::body::{Metered, Place};
-use crate::tunnel::{FarSide, Io, TunnelError};
+use crate::tunnel::body::Place;
+use crate::tunnel::open::Opened;
+use crate::tunnel::upload::Upload;
+use crate::tunnel::{FarSide, TunnelError};
 
 /// An HTTP/1.1 tunnel that waits for a request.
 pub(super) struct Idle<B> {
-    pub(super) sender: http1::SendRequest<Metered<B>>,
+    pub(super) sender: http1::SendRequest<Upload<B>>,
     pub(super) far_side: Arc<FarSide>,
     pub(super) since: Instant,
 }
@@ -28,12 +30,11 @@ pub(super) struct Http1<B> {
 }
 
 impl<B: Outgoing> Idle<B> {
-    /// Starts HTTP/1.1 over `stream`.
-    pub(super) async fn start(
-        stream: Box<dyn Io>,
-        far_side: Arc<FarSide>,
-        tasks: &TaskTracker,
-    ) -> Result<Self, TunnelError> {
+    /// Starts HTTP/1.1 over what has been opened.
+    pub(super) async fn start(opened: Opened, tasks: &TaskTracker) -> Result<Self, TunnelError> {
+        let Opened {
+            stream, far_side, ..
+        } = opened;
         let (sender, connection) = http1_builder().handshake(TokioIo::new(stream)).await?;
         // Ends when the tunnel breaks or its sender is dropped, or with an upgrade.
         tasks.spawn(async move {

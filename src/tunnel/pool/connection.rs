@@ -1,7 +1,5 @@
 //! HTTP connections to the far side: their settings, and a request in the form of each.
 
-use std::time::Duration;
-
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Uri, Version, header};
 use hyper::client::conn::{http1, http2};
@@ -20,9 +18,6 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 pub(super) const STREAMS: usize = (CONNECTION_WINDOW / STREAM_WINDOW / 3 * 2) as usize;
 /// Larger than any header list an apiserver takes.
 const HEADER_LIST: u32 = 1 << 20;
-/// Pings go end to end and notice an agent that is gone though the relay is not.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Spawns hyper's own tasks where the pool can wait for them.
 #[derive(Debug, Clone)]
 pub(super) struct Tracked(TaskTracker);
@@ -43,9 +38,6 @@ pub(super) fn http2_builder(tasks: &TaskTracker) -> http2::Builder<Tracked> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_LIST)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
         // A budget for the connection's whole life: watches that end would use it up in days.
         .max_local_error_reset_streams(None);
     builder

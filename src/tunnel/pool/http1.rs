@@ -50,7 +50,7 @@ impl<B: Outgoing> Inner<B> {
 
     pub(super) async fn open_upgrade(&self) -> Result<Idle<B>, TunnelError> {
         let opened = self.opener.open(Purpose::Upgrade).await?;
-        Idle::start(opened.stream, opened.far_side, &self.tasks).await
+        Idle::start(opened, &self.tasks).await
     }
 
     pub(super) async fn permit(&self) -> OwnedSemaphorePermit {

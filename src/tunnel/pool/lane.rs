@@ -1,7 +1,7 @@
 //! An HTTP/2 tunnel, the count of its streams, and whether one of them fills it.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hyper::client::conn::http2;
@@ -10,9 +10,14 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{STREAMS, http2_builder};
+use super::pinger::{Pinger, Wishes};
+use super::watchdog::Watchdog;
 use super::{Outgoing, Tunnel, lock};
-use crate::tunnel::body::{Metered, Place};
-use crate::tunnel::{FarSide, Io, TunnelError};
+use crate::tunnel::body::Place;
+use crate::tunnel::open::Opened;
+use crate::tunnel::pulse::Pulse;
+use crate::tunnel::upload::Upload;
+use crate::tunnel::{FarSide, TunnelError};
 
 /// What one body has moved when it counts as bulk: behind more than this a small answer waits
 /// longer than a tunnel of its own takes to open.
@@ -20,15 +25,20 @@ const BULK: usize = 1 << 20;
 
 /// An HTTP/2 tunnel.
 pub(super) struct Lane<B> {
-    sender: http2::SendRequest<Metered<B>>,
+    sender: http2::SendRequest<Upload<B>>,
     load: Arc<Load>,
     far_side: Arc<FarSide>,
 }
 
 /// What a lane carries.
 #[derive(Debug)]
-struct Load {
+pub(super) struct Load {
+    pulse: Arc<Pulse>,
     streams: AtomicUsize,
+    /// How many requests wait for their answer to begin,
+    waiting: AtomicUsize,
+    /// and since when any does, in the pulse's microseconds.
+    since: AtomicU64,
     /// How many bodies are bulk.
     bulk: AtomicUsize,
     /// How many streams are taken: the peer's limit, as its settings last had it, and our own.
@@ -38,29 +48,44 @@ struct Load {
 }
 
 impl<B: Outgoing> Lane<B> {
-    /// Starts HTTP/2 over `stream`, with one request's stream taken. `lost` is called if the
-    /// tunnel breaks.
+    /// Starts HTTP/2 over what has been opened, with one request's stream taken. `lost` is called
+    /// when the tunnel breaks, and when it comes into doubt.
     pub(super) async fn start(
-        stream: Box<dyn Io>,
-        far_side: Arc<FarSide>,
+        opened: Opened,
         tasks: &TaskTracker,
-        lost: impl FnOnce() + Send + 'static,
+        lost: impl Fn() + Clone + Send + 'static,
     ) -> Result<(Self, Stream), TunnelError> {
-        let (sender, mut connection) = http2_builder(tasks).handshake(TokioIo::new(stream)).await?;
+        let Opened {
+            stream,
+            far_side,
+            pulse,
+            round_trip,
+            ..
+        } = opened;
+        let wishes = Arc::new(Wishes::default());
+        let io = TokioIo::new(Pinger::new(stream, wishes.clone()));
+        let (sender, mut connection) = http2_builder(tasks).handshake(io).await?;
         let allowed = |limit: usize| limit.min(STREAMS);
         let load = Arc::new(Load {
+            pulse: pulse.clone(),
             streams: AtomicUsize::new(1),
+            waiting: AtomicUsize::new(0),
+            since: AtomicU64::new(0),
             bulk: AtomicUsize::new(0),
             limit: AtomicUsize::new(allowed(connection.current_max_send_streams())),
             idle: Mutex::new(Instant::now()),
         });
         let published = load.clone();
+        let mut watchdog = Watchdog::new(pulse, wishes, load.clone(), round_trip, lost.clone());
         // Ends when the tunnel breaks, or when nobody holds a sender or a body any more.
         tasks.spawn(async move {
             let driving = std::future::poll_fn(|cx| {
                 let polled = Pin::new(&mut connection).poll(cx);
                 let limit = allowed(connection.current_max_send_streams());
                 published.limit.store(limit, Ordering::Relaxed);
+                if polled.is_pending() {
+                    watchdog.poll(cx);
+                }
                 polled
             });
             match driving.await {
@@ -84,6 +109,11 @@ impl<B: Outgoing> Lane<B> {
 
     pub(super) fn is_open(&self) -> bool {
         !self.sender.is_closed()
+    }
+
+    /// Its far side's signs of life.
+    pub(super) fn pulse(&self) -> &Arc<Pulse> {
+        &self.load.pulse
     }
 
     /// Whether a body fills the tunnel, behind which a small answer would wait.
@@ -114,6 +144,24 @@ impl<B: Outgoing> Lane<B> {
     }
 }
 
+impl Load {
+    /// Since when a request has been waiting for its answer to begin, or since an earlier time
+    /// when another one was, without a moment in between when none was.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        (self.waiting.load(Ordering::Relaxed) > 0)
+            .then(|| self.pulse.instant(self.since.load(Ordering::Relaxed)))
+    }
+}
+
+/// A request that waits for its answer to begin.
+pub(super) struct Waiting<'a>(&'a Load);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One of a lane's streams.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -132,6 +180,21 @@ impl Stream {
         Self {
             traffic: Traffic::of(load),
         }
+    }
+
+    /// The far side's signs of life.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.traffic.load.pulse
+    }
+
+    /// Says that its request waits for the answer to begin, until that is dropped.
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        let load = &*self.traffic.load;
+        if load.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            let now = load.pulse.micros(Instant::now());
+            load.since.store(now, Ordering::Relaxed);
+        }
+        Waiting(load)
     }
 
     /// For the request's body, which moves beside the answer's.

@@ -6,47 +6,63 @@
 //! bounded number is kept; further requests queue, because redialling costs five round trips. An
 //! upgrade always has a tunnel of its own, and [`Pool::keep`] has one ready for the next.
 //!
-//! What has not been sent is sent again on another tunnel; what may have been sent is not.
+//! A request that has certainly not been acted upon is sent again on another tunnel, and so is one
+//! that is safe by its method and has no body; any other that may have arrived is not.
 
+mod again;
 mod checkout;
 mod connection;
 mod http1;
 mod keep;
 mod lane;
 mod obtain;
+mod pinger;
+mod watchdog;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http2;
+use hyper::client::conn::{TrySendError, http2};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use self::again::Again;
 use self::checkout::{Checkout, Http1, Idle};
 use self::http1::{HTTP1_DIALS, HTTP1_TUNNELS};
 use self::lane::{Lane, Stream};
 use self::obtain::Dials;
-use super::body::{Metered, PooledBody};
+use super::body::PooledBody;
+use super::upload::Upload;
 use super::{FarSide, Opener, TunnelError};
 
 /// How long the answer to an upgrade may take.
 const UPGRADE_DEADLINE: Duration = Duration::from_mins(1);
-/// How often an unsent request is moved to another tunnel.
-const MOVES: usize = 3;
+/// How long an HTTP/1.1 tunnel may have been idle and be trusted,
+const UNSURE: Duration = Duration::from_secs(5);
+/// and how long an answer is waited for on one that is not, where the request may be sent twice.
+const SILENCE: Duration = Duration::from_millis(1750);
+/// How often a request is moved to another tunnel.
+const MOVES: u32 = 3;
+/// The longest pause before the second move; each one after it may be twice as long.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The body of a request that a pool can carry.
 pub trait Outgoing:
-    Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static
+    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+    + Send
+    + Unpin
+    + 'static
 {
 }
 
 impl<B> Outgoing for B where
-    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
         + Send
         + Unpin
         + 'static
@@ -85,7 +101,7 @@ struct Inner<B> {
 
 /// What a request goes out on.
 enum Tunnel<B> {
-    Http2(http2::SendRequest<Metered<B>>, Stream, Arc<FarSide>),
+    Http2(http2::SendRequest<Upload<B>>, Stream, Arc<FarSide>),
     Http1(Http1<B>),
 }
 
@@ -129,18 +145,30 @@ impl<B: Outgoing> Pool<B> {
     /// # Errors
     /// There is no tunnel, or it broke before the answer.
     pub async fn request(&self, request: Request<B>) -> Result<Response<PooledBody>, TunnelError> {
-        let mut request = request.map(Metered::new);
-        for _ in 0..MOVES {
+        let mut request = request.map(Upload::new);
+        let again = Again::of(&mut request);
+        let may_move = again.as_ref().is_some_and(Again::is_harmless);
+        let mut moves = 0;
+        loop {
             let tunnel = self.inner.tunnel().await?;
-            request = match self.inner.clone().send(tunnel, request).await? {
-                Sent::Answered(response) => return Ok(response),
-                Sent::Unsent(request) => request,
+            let may_move = may_move && moves < MOVES;
+            let sending = self.inner.clone().send(tunnel, request, may_move);
+            let failure = match sending.await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
             };
-        }
-        let tunnel = self.inner.tunnel().await?;
-        match self.inner.clone().send(tunnel, request).await? {
-            Sent::Answered(response) => Ok(response),
-            Sent::Unsent(_) => Err(TunnelError::Deadline("a tunnel that takes requests")),
+            let unsent = failure
+                .unsent
+                .or_else(|| again.as_ref()?.after(&failure.error));
+            request = match unsent {
+                Some(unsent) if moves < MOVES => unsent,
+                _ => return Err(failure.error),
+            };
+            tracing::debug!(error = %failure.error, "a request moves to another tunnel");
+            if moves > 0 {
+                sleep((PAUSE * 2_u32.pow(moves - 1)).mul_f64(fastrand::f64())).await;
+            }
+            moves += 1;
         }
     }
 
@@ -150,7 +178,7 @@ impl<B: Outgoing> Pool<B> {
     /// # Errors
     /// There is no tunnel, or it broke before the answer.
     pub async fn upgrade(&self, request: Request<B>) -> Result<Response<Incoming>, TunnelError> {
-        let mut request = request.map(Metered::new);
+        let mut request = request.map(Upload::new);
         for _ in 0..=MOVES {
             let mut idle = match self.inner.take_idle() {
                 Some(idle) => idle,
@@ -205,47 +233,73 @@ impl<B: Outgoing> Pool<B> {
     }
 }
 
-enum Sent<B> {
-    Answered(Response<PooledBody>),
-    Unsent(Request<Metered<B>>),
+/// Why a request has no answer.
+struct Failure<B> {
+    error: TunnelError,
+    /// The request, if it certainly was not sent.
+    unsent: Option<Request<Upload<B>>>,
+}
+
+impl<B> From<TrySendError<Request<Upload<B>>>> for Failure<B> {
+    fn from(mut error: TrySendError<Request<Upload<B>>>) -> Self {
+        Self {
+            unsent: error.take_message(),
+            error: error.into_error().into(),
+        }
+    }
+}
+
+/// The far side should have spoken by now.
+fn silent<B>() -> Failure<B> {
+    Failure {
+        error: TunnelError::Deadline("an answer"),
+        unsent: None,
+    }
 }
 
 impl<B: Outgoing> Inner<B> {
+    /// Sends `request` on `tunnel`. One that may be moved is given up when the tunnel comes into
+    /// doubt.
     async fn send(
         self: Arc<Self>,
         tunnel: Tunnel<B>,
-        mut request: Request<Metered<B>>,
-    ) -> Result<Sent<B>, TunnelError> {
+        mut request: Request<Upload<B>>,
+        may_move: bool,
+    ) -> Result<Response<PooledBody>, Failure<B>> {
         match tunnel {
             Tunnel::Http2(mut sender, stream, far_side) => {
                 connection::for_http2(&mut request, &far_side);
                 request.body_mut().place(stream.upload());
-                match sender.try_send_request(request).await {
-                    Ok(response) => Ok(Sent::Answered(
-                        response.map(|body| PooledBody::at(body, stream)),
-                    )),
-                    Err(mut error) => match error.take_message() {
-                        Some(request) => Ok(Sent::Unsent(request)),
-                        None => Err(error.into_error().into()),
-                    },
-                }
+                let waiting = stream.wait();
+                let sending = sender.try_send_request(request);
+                let response = if may_move {
+                    tokio::select! {
+                        biased;
+                        sent = sending => sent?,
+                        () = stream.pulse().until(true) => return Err(silent()),
+                    }
+                } else {
+                    sending.await?
+                };
+                drop(waiting);
+                Ok(response.map(|body| PooledBody::http2(body, stream)))
             }
             Tunnel::Http1(mut http1) => {
                 connection::for_http1(&mut request, &http1.idle.far_side);
-                match http1.idle.sender.try_send_request(request).await {
-                    Ok(response) => {
-                        let (parts, body) = response.into_parts();
-                        let place = Checkout::new(http1, self);
-                        Ok(Sent::Answered(Response::from_parts(
-                            parts,
-                            PooledBody::at(body, place),
-                        )))
-                    }
-                    Err(mut error) => match error.take_message() {
-                        Some(request) => Ok(Sent::Unsent(request)),
-                        None => Err(error.into_error().into()),
-                    },
-                }
+                // HTTP/1.1 has no ping: what has long been idle may have been cut without a word.
+                let is_unsure = may_move && http1.idle.since.elapsed() >= UNSURE;
+                let sending = http1.idle.sender.try_send_request(request);
+                let response = if is_unsure {
+                    let Ok(sent) = timeout(SILENCE, sending).await else {
+                        self.doubt_idle();
+                        return Err(silent());
+                    };
+                    sent?
+                } else {
+                    sending.await?
+                };
+                let place = Checkout::new(http1, self);
+                Ok(response.map(|body| PooledBody::http1(body, place)))
             }
         }
     }

@@ -12,7 +12,8 @@ use super::checkout::{Http1, Idle};
 use super::lane::Lane;
 use super::{Inner, Outgoing, Tunnel, lock};
 use crate::tunnel::TunnelError;
-use crate::tunnel::open::{Opened, Purpose};
+use crate::tunnel::open::Purpose;
+use crate::tunnel::pulse::Pulse;
 
 /// How long a request waits for a tunnel beside one that a bulk body fills.
 const DETOUR: Duration = Duration::from_secs(1);
@@ -22,7 +23,7 @@ const NO_DETOUR: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long it waits in all: a last attempt that has begun may take its own deadlines.
 const WAIT: Duration = Duration::from_mins(1);
-/// The first and the longest pause between dials.
+/// The first and the longest pause between dials; each is drawn from its whole range.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// How many dials have ended, and how the last one failed.
@@ -38,6 +39,8 @@ enum Pick<B> {
     Clear(Tunnel<B>),
     /// A bulk body fills it.
     Bulk(Tunnel<B>),
+    /// There is one, but it is in doubt whether its far side is there.
+    Doubted(Arc<Pulse>),
 }
 
 impl<B: Outgoing> Inner<B> {
@@ -57,7 +60,7 @@ impl<B: Outgoing> Inner<B> {
                 match attempt().await {
                     Err(error) if self.may_pass(&error) && started.elapsed() + pause < PATIENCE => {
                         tracing::debug!(%error, "no tunnel yet");
-                        sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                        sleep(pause.mul_f64(fastrand::f64())).await;
                         pause = (pause * 2).min(BACKOFF.1);
                     }
                     done => return done,
@@ -76,6 +79,20 @@ impl<B: Outgoing> Inner<B> {
     pub(super) async fn tunnel_once(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
         match self.pick() {
             Some(Pick::Clear(tunnel)) => Ok(tunnel),
+            Some(Pick::Doubted(pulse)) => {
+                // A path that was only slow is there again before another one is.
+                let trusted = async {
+                    pulse.until(false).await;
+                    match self.pick() {
+                        Some(Pick::Clear(tunnel) | Pick::Bulk(tunnel)) => tunnel,
+                        Some(Pick::Doubted(_)) | None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    tunnel = trusted => Ok(tunnel),
+                    another = self.another() => another,
+                }
+            }
             Some(Pick::Bulk(tunnel)) if self.dial_failed_within(NO_DETOUR) => Ok(tunnel),
             Some(Pick::Bulk(tunnel)) => match timeout(DETOUR, self.another()).await {
                 Ok(Ok(another)) => Ok(another),
@@ -140,39 +157,39 @@ impl<B: Outgoing> Inner<B> {
         let mut lanes = lock(&self.lanes);
         lanes.retain(Lane::is_open);
         let with_room = |is_bulk: bool| {
-            let mut lanes = lanes.iter().filter(|lane| lane.is_bulk() == is_bulk);
+            let mut lanes = lanes
+                .iter()
+                .filter(|lane| lane.is_bulk() == is_bulk && !lane.pulse().is_doubted());
             lanes.find_map(|lane| Some(lane.tunnel(lane.stream()?)))
         };
+        let doubted = || lanes.iter().find(|lane| lane.pulse().is_doubted());
         with_room(false)
             .map(Pick::Clear)
             .or_else(|| with_room(true).map(Pick::Bulk))
+            .or_else(|| doubted().map(|lane| Pick::Doubted(lane.pulse().clone())))
     }
 
     pub(super) async fn open(
         self: &Arc<Self>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Tunnel<B>, TunnelError> {
-        let Opened {
-            stream,
-            is_h2,
-            far_side,
-        } = self.opener.open(Purpose::Requests).await?;
+        let opened = self.opener.open(Purpose::Requests).await?;
         self.has_worked.store(true, Ordering::Relaxed);
-        if is_h2 {
+        if opened.is_h2 {
             let pool = Arc::downgrade(self);
             let lost = move || {
                 if let Some(pool) = pool.upgrade() {
                     pool.doubt_idle();
                 }
             };
-            let (lane, stream) = Lane::start(stream, far_side, &self.tasks, lost).await?;
+            let (lane, stream) = Lane::start(opened, &self.tasks, lost).await?;
             let tunnel = lane.tunnel(stream);
             self.http1_only.store(false, Ordering::Relaxed);
             lock(&self.lanes).push(lane);
             return Ok(tunnel);
         }
         self.http1_only.store(true, Ordering::Relaxed);
-        let idle = Idle::start(stream, far_side, &self.tasks).await?;
+        let idle = Idle::start(opened, &self.tasks).await?;
         let permit = match permit {
             Some(permit) => permit,
             None => self.permit().await,

@@ -1,8 +1,10 @@
 //! The far side: it speaks TLS and HTTP over in-memory streams, and is told how to behave.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,15 +15,24 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-use tokio::sync::Notify;
+use tokio::io::{
+    AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf, duplex,
+};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::raw::{self, Script};
 use crate::error::Error;
 use crate::relay::{DialError, Rendezvous};
 use crate::secret::Secret;
 use crate::tunnel::{Access, Connect, Credentials, FarSide, Io};
+
+/// How long it takes to answer `/later`.
+pub(super) const LATER: Duration = Duration::from_mins(5);
+/// What `/bytes` gives.
+pub(super) const BYTES: usize = 12 << 20;
 
 /// How the far side behaves, and what it saw.
 pub(super) struct Far {
@@ -30,8 +41,10 @@ pub(super) struct Far {
     pub(super) bridge: bool,
     /// Dials of generations below this one are refused as stale.
     pub(super) valid_from: u64,
-    /// Whether dials find nobody.
+    /// Whether dials find nobody,
     pub(super) away: AtomicBool,
+    /// or take for ever.
+    pub(super) lost: AtomicBool,
     pub(super) dials: AtomicUsize,
     /// How many bytes of endless bodies have gone out.
     pub(super) sent: Arc<AtomicUsize>,
@@ -40,6 +53,16 @@ pub(super) struct Far {
     pub(super) release: Notify,
     /// Cuts HTTP/2 tunnels.
     pub(super) cut: CancellationToken,
+    /// Up to which dial nothing comes back any more.
+    pub(super) silent: watch::Sender<usize>,
+    /// How many bytes come back in a second.
+    pub(super) rate: u32,
+    /// How long the far side takes to say anything.
+    pub(super) lag: Duration,
+    /// How many requests have been acted upon.
+    pub(super) requests: AtomicUsize,
+    /// What the next HTTP/2 connections do in place of serving.
+    pub(super) scripts: Mutex<VecDeque<Script>>,
 }
 
 #[derive(Debug)]
@@ -61,7 +84,10 @@ impl std::fmt::Debug for Far {
 #[async_trait]
 impl Connect for FakeConnect {
     async fn connect(&self, rendezvous: &Rendezvous) -> Result<Box<dyn Io>, DialError> {
-        self.0.dials.fetch_add(1, Ordering::Relaxed);
+        let dial = self.0.dials.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.0.lost.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         if self.0.away.load(Ordering::Relaxed) {
             return Err(DialError::Deadline(rendezvous.host.clone()));
         }
@@ -72,10 +98,43 @@ impl Connect for FakeConnect {
                 reason: "Endpoint does not exist.".to_owned(),
             });
         }
-        let (near, far) = duplex(64 << 10);
+        let (near, middle) = duplex(64 << 10);
+        let (other, far) = duplex(64 << 10);
         tokio::spawn(serve(self.0.clone(), far));
+        let (from_near, to_near) = tokio::io::split(middle);
+        let (from_far, to_far) = tokio::io::split(other);
+        tokio::spawn(pass(from_near, to_far));
+        tokio::spawn(pass_back(self.0.clone(), dial, from_far, to_near));
         Ok(Box::new(near))
     }
+}
+
+async fn pass(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>) {
+    let _ended = tokio::io::copy(&mut from, &mut to).await;
+    let _gone = to.shutdown().await;
+}
+
+/// As the link of that dial has it: silent, slow or late.
+async fn pass_back(
+    far: Arc<Far>,
+    dial: usize,
+    mut from: ReadHalf<DuplexStream>,
+    mut to: WriteHalf<DuplexStream>,
+) {
+    let mut silent = far.silent.subscribe();
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        let size = u32::try_from(count).expect("a buffer's");
+        let late = far.lag + Duration::from_secs(1) * size / far.rate;
+        if late >= Duration::from_millis(1) {
+            sleep(late).await;
+        }
+        let speaking = silent.wait_for(|silent| dial > *silent).await.is_ok();
+        if !speaking || to.write_all(&buffer[..count]).await.is_err() {
+            break;
+        }
+    }
+    let _gone = to.shutdown().await;
 }
 
 #[async_trait]
@@ -123,6 +182,10 @@ async fn serve(far: Arc<Far>, mut stream: DuplexStream) {
         .await
         .expect("a handshake");
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    let script = far.scripts.lock().expect("whole").pop_front();
+    if let Some(script) = script {
+        return raw::play(script, tls).await;
+    }
     let limit = far.streams;
     let cut = far.cut.clone();
     let service = service_fn(move |request| {
@@ -168,7 +231,14 @@ async fn answer(
     far: &Far,
     mut request: Request<Incoming>,
 ) -> Response<Either<Full<Bytes>, Endless>> {
+    far.requests.fetch_add(1, Ordering::Relaxed);
     match request.uri().path() {
+        "/echo" => {
+            let body = request.body_mut().collect().await.expect("all of it");
+            return Response::new(Either::Left(Full::new(body.to_bytes())));
+        }
+        "/later" => sleep(LATER).await,
+        "/bytes" => return Response::new(Either::Left(Full::from(vec![0; BYTES]))),
         "/endless" => return Response::new(Either::Right(Endless(far.sent.clone()))),
         "/sink" => while let Some(Ok(_)) = request.body_mut().frame().await {},
         "/held" => {

@@ -1,27 +1,30 @@
 //! The pool over in-memory streams to a [`far`] side.
 
+mod again;
 mod far;
 mod http1;
 mod lanes;
 mod opening;
+mod raw;
+mod silence;
 mod upgrades;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt as _, Either, Empty};
-use tokio::sync::Notify;
+use http_body_util::{BodyExt as _, Either, Full};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::far::{Endless, FakeConnect, FakeCredentials, Far};
 use super::{FarSide, Opener, Pool, TunnelError};
 use crate::proxy::LocalCertificate;
 
-/// What requests carry: nothing, or more than fits anywhere.
-type RequestBody = Either<Empty<Bytes>, Endless>;
+/// What requests carry: little, or more than fits anywhere.
+type RequestBody = Either<Full<Bytes>, Endless>;
 
 /// A pool and the far side that it leads to.
 struct World {
@@ -40,11 +43,17 @@ fn world(alpn: &[&str], change: impl FnOnce(&mut Far)) -> World {
         bridge: false,
         valid_from: 0,
         away: AtomicBool::new(false),
+        lost: AtomicBool::new(false),
         dials: AtomicUsize::new(0),
         sent: Arc::default(),
         holding: AtomicUsize::new(0),
         release: Notify::new(),
         cut: CancellationToken::new(),
+        silent: watch::Sender::new(0),
+        rate: u32::MAX,
+        lag: Duration::ZERO,
+        requests: AtomicUsize::new(0),
+        scripts: Mutex::default(),
     };
     change(&mut far);
     let far = Arc::new(far);
@@ -68,9 +77,13 @@ impl World {
         self.far.dials.load(Ordering::Relaxed)
     }
 
+    fn requests(&self) -> usize {
+        self.far.requests.load(Ordering::Relaxed)
+    }
+
     async fn get(&self, path: &str) -> Result<String, TunnelError> {
         let body = self.pool.request(get(path)).await?.into_body();
-        let bytes = body.collect().await?.to_bytes();
+        let bytes = body.collect().await.expect("all of it").to_bytes();
         Ok(String::from_utf8(bytes.to_vec()).expect("text"))
     }
 }
@@ -78,7 +91,7 @@ impl World {
 const BOTH: [&str; 2] = ["h2", "http/1.1"];
 
 fn get(path: &str) -> Request<RequestBody> {
-    let request = Request::get(path).body(Either::Left(Empty::new()));
+    let request = Request::get(path).body(Either::Left(Full::default()));
     request.expect("a request")
 }
 

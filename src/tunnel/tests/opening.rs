@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::far::{FakeConnect, FakeCredentials};
 use super::{BOTH, get, world};
@@ -66,4 +69,19 @@ async fn another_authority_is_not_trusted() {
     // The far side's own handshake fails too; its panic stays in its task.
     let error = world.pool.warm().await.expect_err("untrusted");
     assert_eq!(error.explain("edge").code(), Code::ProxyCertificate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_is_stuck_holds_nobody_up() {
+    let world = world(&BOTH, |_| {});
+    world.far.lost.store(true, Ordering::Relaxed);
+    let recovering = async {
+        sleep(Duration::from_secs(1)).await;
+        world.far.lost.store(false, Ordering::Relaxed);
+    };
+    let started = Instant::now();
+    let (answer, ()) = tokio::join!(world.get("/"), recovering);
+    answer.expect("an answer");
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(world.dials(), 2);
 }

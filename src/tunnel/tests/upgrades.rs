@@ -1,7 +1,7 @@
 //! Upgrades have a tunnel of their own, and the next one waits.
 
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{Either, Empty};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,7 +13,7 @@ impl World {
         let request = Request::get("/upgrade")
             .header(header::CONNECTION, "upgrade")
             .header(header::UPGRADE, "test")
-            .body(Either::Left(Empty::new()))
+            .body(Either::Left(Full::default()))
             .expect("a request");
         self.pool.upgrade(request).await.expect("an answer")
     }

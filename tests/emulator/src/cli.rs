@@ -37,6 +37,43 @@ pub(crate) enum Command {
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
+    /// Run a client under load while faults strike, and tell what became of every request
+    ///
+    /// The seed says which faults strike, and when. The status is 1 if a request hung, was cut
+    /// short without an error, or went wrong. Ctrl+C ends it early, with the table.
+    Soak(SoakArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SoakArgs {
+    /// The arcproxy to start
+    #[arg(long, value_name = "PATH")]
+    pub(crate) client: PathBuf,
+
+    /// How long the load lasts
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) minutes: u32,
+
+    /// How much load there is
+    #[arg(long, value_enum, default_value = "usual")]
+    pub(crate) load: LoadSize,
+
+    /// Write the report to this file, too, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Let the client write all details of what it does to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_log: Option<PathBuf>,
+}
+
+/// How much load a soak puts on the client.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LoadSize {
+    /// 100 watches, 30 requests a second, a few streams of every kind
+    Usual,
+    /// 1,000 watches, 200 requests a second, 20 exec sessions, 10 port-forwards
+    Full,
 }
 
 #[derive(Debug, Args)]
@@ -81,7 +118,8 @@ pub(crate) struct Settings {
 #[command(next_help_heading = "Faults")]
 #[expect(
     clippy::struct_field_names,
-    reason = "the fields are named as their flags are"
+    clippy::struct_excessive_bools,
+    reason = "the fields are named as their flags are, and each is a switch of its own"
 )]
 struct FaultArgs {
     /// Let Entra's token endpoint answer with this status
@@ -127,6 +165,18 @@ struct FaultArgs {
     /// Cut each tunnel once it has carried so many bytes
     #[arg(long, global = true, value_name = "BYTES")]
     fault_cut_after_bytes: Option<u64>,
+
+    /// Let tunnels stand still, without losing anything
+    #[arg(long, global = true)]
+    fault_stall_tunnels: bool,
+
+    /// Break each of kube-aad-proxy's answers off after so many bytes of its body
+    #[arg(long, global = true, value_name = "BYTES")]
+    fault_cut_body_after_bytes: Option<u64>,
+
+    /// Keep the relay away
+    #[arg(long, global = true)]
+    fault_relay_away: bool,
 
     /// Keep the agent away from the relay
     #[arg(long, global = true)]
@@ -193,6 +243,9 @@ impl Settings {
             refuse_dials: args.fault_refuse_dials,
             black_hole_dials: args.fault_black_hole_dials,
             cut_after_bytes: args.fault_cut_after_bytes,
+            stall_tunnels: args.fault_stall_tunnels,
+            cut_body_after_bytes: args.fault_cut_body_after_bytes,
+            relay_away: args.fault_relay_away,
             agent_away: args.fault_agent_away,
             access_token_seconds: args.fault_access_token_seconds,
             relay_token_seconds: args.fault_relay_token_seconds,
@@ -313,6 +366,9 @@ mod tests {
             "--fault-refuse-dials=503",
             "--fault-black-hole-dials",
             "--fault-cut-after-bytes=7",
+            "--fault-stall-tunnels",
+            "--fault-cut-body-after-bytes=8",
+            "--fault-relay-away",
             "--fault-agent-away",
             "--fault-access-token-seconds=8",
             "--fault-relay-token-seconds=9",

@@ -47,6 +47,12 @@ pub struct FaultSet {
     pub black_hole_dials: bool,
     /// Each tunnel is cut, without a close frame, once it has carried this many bytes.
     pub cut_after_bytes: Option<u64>,
+    /// Tunnels stand still: what is sent waits, and is not lost.
+    pub stall_tunnels: bool,
+    /// kube-aad-proxy breaks each answer off once it has sent so many bytes of its body.
+    pub cut_body_after_bytes: Option<u64>,
+    /// The relay is gone: whoever connects is reset, tunnels and control channels end.
+    pub relay_away: bool,
     /// The agent closes its control channel and stays away.
     pub agent_away: bool,
     /// Access tokens live this many seconds.

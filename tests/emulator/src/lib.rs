@@ -14,6 +14,7 @@ pub mod faults;
 mod files;
 pub mod http;
 pub mod names;
+pub mod pattern;
 pub mod relay;
 mod request;
 pub mod serve;

@@ -3,9 +3,11 @@
 mod cli;
 mod exec;
 mod serve_command;
+mod soak;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use arc_emulator::emulator::{Builder, Emulator};
 use clap::Parser as _;
@@ -13,7 +15,7 @@ use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::{Cli, Command, Settings};
+use crate::cli::{Cli, Command, LoadSize, Settings, SoakArgs};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -33,21 +35,40 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<u8, Box<dyn std::error::Error>> {
+fn run(cli: Cli) -> Result<u8, soak::Error> {
     // One thread: the parts wait for each other more than they work, and to wake a second thread
     // costs as much as what it would take over.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        let seed = cli.settings.seed;
         let emulator = builder(cli.settings).start().await?;
         let status = match cli.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve_command::until_stopped(&emulator).await.map(|()| 0),
-            Command::Exec { command } => exec::run(&emulator, &command).await,
+            Command::Serve => serve_command::until_stopped(&emulator)
+                .await
+                .map(|()| 0)
+                .map_err(Into::into),
+            Command::Exec { command } => exec::run(&emulator, &command).await.map_err(Into::into),
+            Command::Soak(arguments) => soak::run(&emulator, soak_settings(seed, arguments)).await,
         };
         emulator.stop().await;
         Ok(status?)
     })
+}
+
+fn soak_settings(seed: u64, arguments: SoakArgs) -> soak::Settings {
+    soak::Settings {
+        lasts: Duration::from_mins(arguments.minutes.into()),
+        seed,
+        client: arguments.client,
+        size: match arguments.load {
+            LoadSize::Usual => soak::Size::USUAL,
+            LoadSize::Full => soak::Size::FULL,
+        },
+        json: arguments.json,
+        client_log: arguments.client_log,
+    }
 }
 
 fn builder(settings: Settings) -> Builder {

@@ -1,5 +1,6 @@
 //! Accepting TLS connections and serving HTTP on them, for every HTTP service of the emulator.
 
+mod breaking;
 mod connection;
 mod tls;
 
@@ -10,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -20,17 +22,20 @@ use hyper_util::server::conn::auto;
 use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use breaking::Break;
 pub use connection::Connection;
 pub use tls::Tls;
 
 use crate::door::{Arrival, Door};
 use crate::http::Body;
 use crate::shape::Shaper;
+use breaking::{Breaker, Breaking};
 use connection::Socket;
 
 /// How long a client may take over the TLS handshake.
@@ -96,10 +101,27 @@ impl fmt::Debug for Handler {
     }
 }
 
+/// Whether a service is away: whoever connects to its socket is reset at once.
+#[derive(Debug, Clone, Default)]
+pub struct Away(Arc<AtomicBool>);
+
+impl Away {
+    /// Lets the service go away, or come back.
+    pub fn set(&self, away: bool) {
+        self.0.store(away, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A running HTTP service. Dropping it closes its listener and every connection.
 #[derive(Debug)]
 pub struct Service {
     door: Door,
+    breaks: watch::Sender<Option<Break>>,
+    away: Away,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -148,7 +170,11 @@ impl Service {
             shaper,
             http: http2.builder(),
             new_handler,
+            breaks: watch::Sender::new(None),
         });
+        let breaks = server.breaks.clone();
+        let away = Away::default();
+        let is_away = away.clone();
         let connections = tasks.clone();
         let stopping = stop.clone();
         tasks.spawn(async move {
@@ -167,6 +193,11 @@ impl Service {
                 };
                 // A connection that was reset while it waited is no reason to stop accepting.
                 let Ok((tcp, peer)) = accepted else { continue };
+                if is_away.now() {
+                    // Without it the connection ends in the ordinary way.
+                    let _ = tcp.set_zero_linger();
+                    continue;
+                }
                 let (server, stopping) = (Arc::clone(&server), stopping.clone());
                 connections.spawn(async move {
                     let serving = server.serve_socket(tcp, peer);
@@ -175,7 +206,13 @@ impl Service {
             }
         });
         tasks.close();
-        Ok(Self { door, stop, tasks })
+        Ok(Self {
+            door,
+            breaks,
+            away,
+            stop,
+            tasks,
+        })
     }
 
     /// Where the service listens.
@@ -186,6 +223,16 @@ impl Service {
     /// A way to the service through memory, for the emulator's own parts; no shaper lies in it.
     pub fn door(&self) -> Door {
         self.door.clone()
+    }
+
+    /// Ends, in this way, the connections that are open now.
+    pub fn break_connections(&self, how: Break) {
+        self.breaks.send_replace(Some(how));
+    }
+
+    /// Lets the service go away.
+    pub fn away(&self) -> Away {
+        self.away.clone()
     }
 
     /// Stops the service and waits for its connections to end. Upgraded connections belong to
@@ -215,6 +262,7 @@ struct Server<N> {
     shaper: Shaper,
     http: auto::Builder<TokioExecutor>,
     new_handler: N,
+    breaks: watch::Sender<Option<Break>>,
 }
 
 impl<N, H, F> Server<N>
@@ -266,9 +314,20 @@ where
             let answer = handler(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        self.http
-            .serve_connection_with_upgrades(TokioIo::new(stream), service)
-            .await
-            .map_err(io::Error::other)
+        let mut breaks = self.breaks.subscribe();
+        let breaker = Breaker::default();
+        let stream = TokioIo::new(Breaking::new(stream, breaker.clone()));
+        let serving = self.http.serve_connection_with_upgrades(stream, service);
+        tokio::pin!(serving);
+        loop {
+            tokio::select! {
+                served = &mut serving => return served.map_err(io::Error::other),
+                Ok(()) = breaks.changed() => match *breaks.borrow_and_update() {
+                    Some(Break::GoAway) => serving.as_mut().graceful_shutdown(),
+                    Some(Break::InFrame) => breaker.arm(),
+                    None => {}
+                },
+            }
+        }
     }
 }

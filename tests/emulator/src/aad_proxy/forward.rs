@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use super::Shared;
 use super::access_token::Identity;
 use super::authenticate::Caller;
+use super::cut::Cut;
 use super::pool::Pool;
 use super::status;
 use super::upstream::Protocol;
@@ -70,10 +71,14 @@ pub(super) async fn answer(
     };
     match answered {
         Ok(mut response) => {
-            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                strip(response.headers_mut());
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return response;
             }
-            response
+            strip(response.headers_mut());
+            match shared.faults.now().cut_body_after_bytes {
+                Some(bytes) => response.map(|body| Cut::new(body, bytes).boxed_unsync()),
+                None => response,
+            }
         }
         Err(error) => status::bad_gateway(&format!("the apiserver did not answer: {error}")),
     }

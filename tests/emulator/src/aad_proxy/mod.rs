@@ -11,6 +11,7 @@
 
 mod access_token;
 mod authenticate;
+mod cut;
 mod forward;
 mod jws;
 mod pool;
@@ -33,7 +34,7 @@ pub use upstream::Upstream;
 
 use crate::door::Door;
 use crate::faults::Faults;
-use crate::serve::{Http2, Service, Tls};
+use crate::serve::{Break, Http2, Service, Tls};
 use crate::shape::Shaper;
 use crate::tls;
 use authenticate::Authenticator;
@@ -113,6 +114,7 @@ struct Counters {
 /// What all connections share.
 #[derive(Debug)]
 struct Shared {
+    faults: Faults,
     authenticator: Authenticator,
     upstream: Upstream,
     counters: Counters,
@@ -141,6 +143,7 @@ impl AadProxy {
             .map_err(io::Error::other)?;
         let tls = offer(tls, config.faults.clone());
         let shared = Arc::new(Shared {
+            faults: config.faults.clone(),
             upstream: config.upstream.clone(),
             authenticator: Authenticator::new(config),
             counters: Counters::default(),
@@ -177,6 +180,11 @@ impl AadProxy {
     /// A way to the proxy through memory.
     pub fn door(&self) -> Door {
         self.service.door()
+    }
+
+    /// Ends, in this way, the connections that are open now.
+    pub fn break_connections(&self, how: Break) {
+        self.service.break_connections(how);
     }
 
     /// What the proxy has seen.

@@ -49,6 +49,7 @@ use crate::shape::Shaper;
 use crate::tls::{Authority, loopback_names};
 use auth::Tokens;
 use authz::Authorizer;
+use handlers::Uploads;
 use runtime::Runtime;
 use seen::Seen;
 use store::{Key, Store};
@@ -81,6 +82,7 @@ struct Server {
     tokens: Tokens,
     authorizer: Authorizer,
     seen: Seen,
+    uploads: Uploads,
 }
 
 impl Server {
@@ -93,6 +95,7 @@ impl Server {
             runtime: Runtime::new(),
             tokens: Tokens::new()?,
             seen: Seen::default(),
+            uploads: Uploads::default(),
         })
     }
 }

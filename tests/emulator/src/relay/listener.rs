@@ -7,6 +7,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -17,6 +18,7 @@ use super::refusal::{Refusal, Tracking};
 use super::registry::{Answer, Listening};
 use super::sas::Right;
 use super::websocket::{Upgrading, farewell, offered_protocol, switching_protocols};
+use crate::faults::FaultSet;
 use crate::http::Body;
 use crate::serve::Connection;
 
@@ -100,6 +102,14 @@ fn with_port(host: &str, request: &Request<Incoming>) -> String {
     }
 }
 
+/// Returns once the relay is to be away. Faults that are gone change nothing any more.
+async fn relay_away(faults: &mut watch::Receiver<FaultSet>) {
+    let waited = faults.wait_for(|faults| faults.relay_away).await.map(drop);
+    if waited.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// A message from the listener.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -123,9 +133,11 @@ impl Channel {
         };
         let mut token_check = tokio::time::interval(TOKEN_CHECK);
         let mut goodbye = None;
+        let mut faults = self.shared.faults.watch();
         loop {
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
+                () = relay_away(&mut faults) => return,
                 accept = self.listening.accepts.recv() => {
                     let Some(accept) = accept else { break };
                     if socket.send(Message::text(accept)).await.is_err() {

@@ -19,9 +19,10 @@ use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +33,8 @@ pub use counters::RelaySeen;
 use crate::certificates;
 use crate::door::Door;
 use crate::faults::Faults;
-use crate::http::Body;
-use crate::serve::{Connection, Service};
+use crate::http::{Body, empty};
+use crate::serve::{Away, Connection, Service};
 use crate::shape::Shaper;
 use crate::tls;
 use address::{Action, Address};
@@ -80,6 +81,11 @@ pub enum Cut {
     Reset,
     /// Not at all: they stay open, and nothing comes through or is answered any more.
     BlackHole,
+    /// Within the next frame, whose head announces more than follows.
+    InFrame,
+    /// Within the next message, such as a TLS record or several: the frames are whole, and then
+    /// there is a TCP reset.
+    InMessage,
 }
 
 /// A running relay. Dropping it ends everything that it serves.
@@ -90,6 +96,30 @@ pub struct Relay {
     inside: Service,
 }
 
+/// A cut, and how many tunnels it may still end.
+#[derive(Debug, Clone)]
+struct Order {
+    cut: Cut,
+    left: Arc<AtomicUsize>,
+}
+
+impl Order {
+    fn new(cut: Cut, tunnels: usize) -> Self {
+        let left = Arc::new(AtomicUsize::new(tunnels));
+        Self { cut, left }
+    }
+
+    /// The cut, for a tunnel that is among those it may end.
+    fn take(&self) -> Option<Cut> {
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        taken.is_ok().then_some(self.cut)
+    }
+}
+
 /// What all requests share.
 #[derive(Debug)]
 struct Shared {
@@ -98,7 +128,7 @@ struct Shared {
     counters: Counters,
     faults: Faults,
     limits: Limits,
-    cuts: watch::Sender<Option<Cut>>,
+    cuts: watch::Sender<Option<Order>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -125,6 +155,8 @@ impl Relay {
         shared.tasks.close();
         let outside = Self::serve(&shared, &config.authority, config.shaper).await?;
         let inside = Self::serve(&shared, &config.authority, Shaper::default()).await?;
+        let following = Arc::clone(&shared).follow(outside.away());
+        Arc::clone(&shared).spawn(following);
         Ok(Arc::new(Self {
             shared,
             outside,
@@ -184,7 +216,12 @@ impl Relay {
 
     /// Ends all tunnels that are open now; new dials are not touched.
     pub fn drop_tunnels(&self, cut: Cut) {
-        self.shared.cuts.send_replace(Some(cut));
+        self.shared.cut(Order::new(cut, usize::MAX));
+    }
+
+    /// Ends one of the tunnels that are open now, whichever it is.
+    pub fn drop_tunnel(&self, cut: Cut) {
+        self.shared.cut(Order::new(cut, 1));
     }
 
     /// What the relay has seen.
@@ -209,7 +246,35 @@ impl Drop for Relay {
 }
 
 impl Shared {
+    /// Goes away and comes back as the faults want it.
+    async fn follow(self: Arc<Self>, away: Away) {
+        let mut faults = self.faults.watch();
+        let following = async {
+            loop {
+                let is_away = faults.borrow_and_update().relay_away;
+                away.set(is_away);
+                if is_away {
+                    self.cut(Order::new(Cut::Reset, usize::MAX));
+                }
+                if faults.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        self.stop.run_until_cancelled(following).await;
+    }
+
+    fn cut(&self, order: Order) {
+        self.cuts.send_replace(Some(order));
+    }
+
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        if self.faults.now().relay_away {
+            // Only the agent, whose way leads past the sockets, comes so far.
+            let mut answer = Response::new(empty());
+            *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return answer;
+        }
         let address = match Address::of(&request) {
             Ok(address) => address,
             Err(malformed) => {

@@ -4,13 +4,14 @@
 //! The relay answers pings itself. A frame is handed on before the next is read, so that a reader
 //! that stalls stops its writer; nothing is buffered but what the sockets hold.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -19,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::sync::CancellationToken;
 
 use super::websocket::{Stream, Upgrading, WebSocket, farewell};
-use super::{Cut, Shared};
+use super::{Cut, Order, Shared};
 use crate::serve::Connection;
 
 /// How long both sides may take to finish their upgrade.
@@ -47,6 +48,8 @@ enum End {
     Gone(Side),
     /// The relay ends it.
     Cut(Cut),
+    /// The relay ends it within the frame of these bytes, which were on their way to a side.
+    Torn(Side, Bytes),
     /// The relay itself ends.
     Stopped,
 }
@@ -57,7 +60,7 @@ pub(super) async fn run(
     sender: Upgrading,
     listener: Upgrading,
     removed: CancellationToken,
-    mut cuts: watch::Receiver<Option<Cut>>,
+    mut cuts: watch::Receiver<Option<Order>>,
 ) {
     let upgraded = async { tokio::try_join!(sender.websocket(), listener.websocket()) };
     let upgraded = tokio::select! {
@@ -77,7 +80,7 @@ pub(super) async fn run(
         end = forward(&mut from_listener, &mut to_sender, Side::Listener, &meter) => end,
         () = meter.idle(shared.limits.idle) => End::Cut(Cut::Close(CloseCode::Away.into())),
         () = removed.cancelled() => End::Cut(Cut::Close(CloseCode::Away.into())),
-        cut = next_cut(&mut cuts) => End::Cut(cut),
+        cut = cut_at_once(&mut cuts, &meter) => End::Cut(cut),
         () = shared.stop.cancelled() => End::Stopped,
     };
     let (Ok(sender), Ok(listener)) = (
@@ -102,18 +105,29 @@ pub(super) async fn run(
 }
 
 /// The next cut. Never, once the relay is gone.
-pub(super) async fn next_cut(cuts: &mut watch::Receiver<Option<Cut>>) -> Cut {
+pub(super) async fn next_cut(cuts: &mut watch::Receiver<Option<Order>>) -> Cut {
     loop {
         if cuts.changed().await.is_err() {
             return std::future::pending().await;
         }
-        if let Some(cut) = *cuts.borrow_and_update() {
+        let cut = cuts.borrow_and_update().as_ref().and_then(Order::take);
+        if let Some(cut) = cut {
             return cut;
         }
     }
 }
 
-async fn finish(end: End, sender: Leg, listener: Leg, cuts: &mut watch::Receiver<Option<Cut>>) {
+/// The next cut that waits for no message. One that does is for the meter to make.
+async fn cut_at_once(cuts: &mut watch::Receiver<Option<Order>>, meter: &Meter<'_>) -> Cut {
+    loop {
+        match next_cut(cuts).await {
+            cut @ (Cut::InFrame | Cut::InMessage) => meter.arm(cut),
+            cut => return cut,
+        }
+    }
+}
+
+async fn finish(end: End, sender: Leg, listener: Leg, cuts: &mut watch::Receiver<Option<Order>>) {
     match end {
         End::Closed(side, frame) => {
             let (closed, other) = sides(side, sender, listener);
@@ -135,7 +149,13 @@ async fn finish(end: End, sender: Leg, listener: Leg, cuts: &mut watch::Receiver
                 farewell(listener.socket, Some(frame)),
             );
         }
-        End::Cut(Cut::Reset) => reset(&sender, &listener),
+        End::Cut(Cut::Reset | Cut::InFrame | Cut::InMessage) => reset(&sender, &listener),
+        End::Torn(side, bytes) => {
+            let (mut to, _) = sides(side, sender, listener);
+            // A side that has gone sees no difference.
+            let _ = to.socket.get_mut().write_all(&torn(&bytes)).await;
+            let _ = to.socket.get_mut().flush().await;
+        }
         End::Cut(Cut::BlackHole) => {
             let connections = [sender.connection, listener.connection];
             let swallowing = async {
@@ -148,7 +168,7 @@ async fn finish(end: End, sender: Leg, listener: Leg, cuts: &mut watch::Receiver
             let cutting = async {
                 loop {
                     match next_cut(cuts).await {
-                        Cut::BlackHole => {}
+                        Cut::BlackHole | Cut::InFrame | Cut::InMessage => {}
                         Cut::Close(_) => return,
                         // Said before the sockets are dropped with the other branch.
                         Cut::Reset => {
@@ -164,6 +184,25 @@ async fn finish(end: End, sender: Leg, listener: Leg, cuts: &mut watch::Receiver
         }
         End::Stopped => {}
     }
+}
+
+/// A frame with half of what its head announces.
+fn torn(bytes: &Bytes) -> Vec<u8> {
+    // Final, binary, and without a mask, as servers send.
+    let mut frame = vec![0x82];
+    match (u8::try_from(bytes.len()), u16::try_from(bytes.len())) {
+        (Ok(length @ ..126), _) => frame.push(length),
+        (_, Ok(length)) => {
+            frame.push(126);
+            frame.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&bytes[..bytes.len() / 2]);
+    frame
 }
 
 fn reset(sender: &Leg, listener: &Leg) {
@@ -220,6 +259,12 @@ async fn forward(
         meter.touch();
         match message {
             Some(Ok(mut message @ (Message::Binary(_) | Message::Text(_)))) => {
+                meter.moving().await;
+                if meter.armed() == Some(Cut::InFrame) {
+                    // What stands before it arrives whole.
+                    let _ = to.flush().await;
+                    return End::Torn(other, message.into_data());
+                }
                 let cut = meter.carry(side, &mut message);
                 if to.feed(message).await.is_err() {
                     return End::Gone(other);
@@ -249,6 +294,8 @@ struct Meter<'a> {
     /// Milliseconds after the start.
     last_frame: AtomicU64,
     carried: AtomicU64,
+    /// The cut that waits for the next message.
+    armed: Mutex<Option<Cut>>,
 }
 
 impl<'a> Meter<'a> {
@@ -258,6 +305,25 @@ impl<'a> Meter<'a> {
             start: Instant::now(),
             last_frame: AtomicU64::new(0),
             carried: AtomicU64::new(0),
+            armed: Mutex::default(),
+        }
+    }
+
+    /// Lets `cut` happen with the next message.
+    fn arm(&self, cut: Cut) {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(cut);
+    }
+
+    fn armed(&self) -> Option<Cut> {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while the faults let tunnels stand still.
+    async fn moving(&self) {
+        if self.shared.faults.now().stall_tunnels {
+            let mut faults = self.shared.faults.watch();
+            // They live as long as the relay.
+            let _ = faults.wait_for(|faults| !faults.stall_tunnels).await;
         }
     }
 
@@ -270,11 +336,15 @@ impl<'a> Meter<'a> {
     fn carry(&self, side: Side, message: &mut Message) -> bool {
         let mut bytes = message.len() as u64;
         let before = self.carried.fetch_add(bytes, Ordering::Relaxed);
-        let limit = self.shared.faults.now().cut_after_bytes;
+        let limit = match self.armed() {
+            // Half of this one.
+            Some(Cut::InMessage) => Some(before + bytes / 2),
+            _ => self.shared.faults.now().cut_after_bytes,
+        };
         let cut = limit.filter(|limit| before.saturating_add(bytes) >= *limit);
         if let Some(limit) = cut {
             bytes = limit.saturating_sub(before);
-            let data = std::mem::replace(message, Message::Binary(bytes::Bytes::new())).into_data();
+            let data = std::mem::replace(message, Message::Binary(Bytes::new())).into_data();
             let keep = usize::try_from(bytes).unwrap_or(usize::MAX).min(data.len());
             *message = Message::Binary(data.slice(..keep));
         }

@@ -9,6 +9,7 @@ mod reviews;
 mod scale;
 mod write;
 
+pub(super) use bench::Uploads;
 pub(super) use write::{admit, complete};
 
 use std::sync::Arc;
@@ -92,7 +93,7 @@ async fn respond(
         server
             .authorizer
             .check(&user, &Access::to_path(&path, &verb))?;
-        return plain(&path, request).await;
+        return plain(&server, &path, request).await;
     };
     let query = Query::parse(request.uri().query());
     let verb = target.verb(request.method(), &query);
@@ -142,9 +143,9 @@ async fn respond(
 }
 
 /// What is about no kind of object.
-async fn plain(path: &str, request: Request<Incoming>) -> Result<Response<Body>> {
+async fn plain(server: &Server, path: &str, request: Request<Incoming>) -> Result<Response<Body>> {
     if let Some(rest) = path.strip_prefix("/arc-emulator/") {
-        return bench::answer(rest, request).await;
+        return bench::answer(rest, request, &server.uploads).await;
     }
     if let Some(answer) = discovery::answer(path, request.headers()) {
         return Ok(answer);

@@ -1,0 +1,323 @@
+//! Pings of our own on an HTTP/2 connection.
+//!
+//! hyper sends pings by its own timer only, and takes a connection for dead when the answer is
+//! late though other bytes arrive: behind a full window on a slow link that is a mistake. So the
+//! pings are put between the frames that hyper writes (RFC 9113, section 6.7). What answers them
+//! needs no reading: every byte that arrives is a sign of life, and hyper passes over answers to
+//! pings that it did not send.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A ping on stream 0; what it says is of no consequence.
+const PING: [u8; 17] = *b"\0\0\x08\x06\0\0\0\0\0arcproxy";
+/// What a client says before its first frame.
+const PREFACE: usize = 24;
+const HEADER: usize = 9;
+
+/// What the connection's owner wants of its stream.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    ping: AtomicBool,
+    end: AtomicBool,
+    /// Bytes that the stream has taken.
+    taken: AtomicU64,
+    waker: AtomicWaker,
+}
+
+impl Wishes {
+    /// Sends a ping as soon as no frame is half written.
+    pub(super) fn ping(&self) {
+        self.ping.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    /// Ends the stream with an error: the far side is silent.
+    pub(super) fn end(&self) {
+        self.end.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    /// How many bytes the stream has taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+/// A stream that hyper writes HTTP/2 to, with pings in between.
+#[derive(Debug)]
+pub(super) struct Pinger<S> {
+    stream: S,
+    wishes: Arc<Wishes>,
+    frames: Frames,
+    /// How much of a ping is still to be written.
+    unsent: usize,
+    unflushed: bool,
+}
+
+impl<S> Pinger<S> {
+    /// `stream` before its first byte.
+    pub(super) fn new(stream: S, wishes: Arc<Wishes>) -> Self {
+        Self {
+            stream,
+            wishes,
+            frames: Frames::new(),
+            unsent: 0,
+            unflushed: false,
+        }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.wishes.end.load(Ordering::Relaxed) {
+            let why = "the cluster's side has fallen silent";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Pinger<S> {
+    /// Writes a ping if one is wanted and may stand here.
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        if self.unsent == 0 {
+            let may = self.frames.is_between() && self.wishes.ping.load(Ordering::Relaxed);
+            if !may {
+                return Poll::Ready(Ok(()));
+            }
+            self.wishes.ping.store(false, Ordering::Relaxed);
+            self.unsent = PING.len();
+        }
+        while self.unsent > 0 {
+            let rest = &PING[PING.len() - self.unsent..];
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unsent -= count;
+        }
+        self.unflushed = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn pass<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, count: usize) {
+        self.wishes.taken.fetch_add(count as u64, Ordering::Relaxed);
+        let mut left = count;
+        for part in parts {
+            let taken = left.min(part.len());
+            self.frames.pass(&part[..taken]);
+            left -= taken;
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Pinger<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.wishes.waker.register(cx.waker());
+        if let Poll::Ready(pinged) = this.poll_ping(cx) {
+            pinged?;
+        }
+        if this.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut this.stream).poll_flush(cx)
+        {
+            flushed?;
+            this.unflushed = false;
+        }
+        Pin::new(&mut this.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Pinger<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ping(cx))?;
+        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.pass(std::iter::once(buf), count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ping(cx))?;
+        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.pass(bufs.iter().map(|buf| &**buf), count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_ping(cx))?;
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Where in a client's HTTP/2 bytes its writer is.
+#[derive(Debug)]
+struct Frames {
+    /// How much of the preface or of a frame's payload is to come.
+    skip: usize,
+    header: [u8; HEADER],
+    /// How much of a frame's header has passed.
+    have: usize,
+    /// No other frame may come now: the first one must be settings, and one with headers is
+    /// followed by those that continue it.
+    bound: bool,
+}
+
+impl Frames {
+    /// Frames with headers, and the flag that says that no other continues them.
+    const HEADERS: u8 = 1;
+    const CONTINUATION: u8 = 9;
+    const END_HEADERS: u8 = 4;
+
+    fn new() -> Self {
+        Self {
+            skip: PREFACE,
+            header: [0; HEADER],
+            have: 0,
+            bound: true,
+        }
+    }
+
+    fn is_between(&self) -> bool {
+        self.skip == 0 && self.have == 0 && !self.bound
+    }
+
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skipped = self.skip.min(bytes.len());
+                self.skip -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            let (part, rest) = bytes.split_at(bytes.len().min(HEADER - self.have));
+            self.header[self.have..self.have + part.len()].copy_from_slice(part);
+            self.have += part.len();
+            bytes = rest;
+            if self.have == HEADER {
+                self.have = 0;
+                let [a, b, c, kind, flags, ..] = self.header;
+                self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
+                let has_headers = matches!(kind, Self::HEADERS | Self::CONTINUATION);
+                self.bound = has_headers && flags & Self::END_HEADERS == 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let length = u32::try_from(payload).expect("short").to_be_bytes();
+        let head = [length[1], length[2], length[3], kind, flags, 0, 0, 0, 1];
+        [&head[..], &vec![6; payload]].concat()
+    }
+
+    /// The preface and every frame a client begins with; where a ping may stand behind each.
+    fn stream() -> Vec<(Vec<u8>, bool)> {
+        vec![
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), false),
+            (frame(4, 0, 18), true),
+            (frame(Frames::HEADERS, 0, 40), false),
+            (frame(Frames::CONTINUATION, 0, 40), false),
+            (frame(Frames::CONTINUATION, Frames::END_HEADERS, 4), true),
+            (frame(0, 0, 300), true),
+            (frame(0, 1, 0), true),
+        ]
+    }
+
+    #[test]
+    fn a_ping_may_stand_between_frames_only() {
+        for size in [1, 2, 7, 9, 10, 4096] {
+            let mut frames = Frames::new();
+            for (bytes, may) in stream() {
+                let (last, first) = bytes.split_last().expect("bytes");
+                for part in first.chunks(size) {
+                    frames.pass(part);
+                    assert!(!frames.is_between(), "within {bytes:?}");
+                }
+                frames.pass(&[*last]);
+                assert_eq!(frames.is_between(), may, "behind {bytes:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ping_waits_for_the_frame_that_is_being_written() {
+        let (near, mut far) = duplex(4096);
+        let wishes = Arc::new(Wishes::default());
+        let mut pinger = Pinger::new(near, wishes.clone());
+        let mut expected = Vec::new();
+        for (bytes, may) in stream() {
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            pinger.write_all(first).await.expect("writes");
+            wishes.ping();
+            pinger.flush().await.expect("flushes");
+            pinger.write_all(second).await.expect("writes");
+            pinger.flush().await.expect("flushes");
+            expected.extend(bytes);
+            if may {
+                expected.extend(PING);
+            }
+        }
+        drop(pinger);
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).await.expect("reads");
+        // Those that had to wait are one.
+        assert_eq!(got, expected);
+    }
+
+    #[tokio::test]
+    async fn a_reader_sends_what_is_wanted_and_ends_when_told() {
+        let (near, mut far) = duplex(4096);
+        let wishes = Arc::new(Wishes::default());
+        let mut pinger = Pinger::new(near, wishes.clone());
+        for (bytes, _) in &stream()[..2] {
+            pinger.write_all(bytes).await.expect("writes");
+        }
+        let reading = tokio::spawn(async move { pinger.read_u8().await });
+        let mut start = vec![0; PREFACE + HEADER + 18];
+        far.read_exact(&mut start).await.expect("reads");
+        tokio::task::yield_now().await;
+        wishes.ping();
+        let mut ping = PING;
+        ping.fill(0);
+        far.read_exact(&mut ping).await.expect("the ping");
+        assert_eq!(ping, PING);
+        wishes.end();
+        let error = reading.await.expect("joins").expect_err("ended");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,145 @@
+//! A far side that falls silent, and those that are only slow.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::{Either, Full};
+use tokio::time::{Instant, sleep};
+
+use super::far::{BYTES, LATER};
+use super::{BOTH, World, get, world};
+
+impl World {
+    /// From now on nothing comes back through the tunnels that there are.
+    fn fall_silent(&self) {
+        self.far.silent.send_replace(self.dials());
+    }
+
+    fn speak_again(&self) {
+        self.far.silent.send_replace(0);
+    }
+}
+
+/// Time passes by itself until `done`.
+async fn until(mut done: impl FnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_mins(10), "it does not");
+        sleep(Duration::from_millis(10)).await;
+    }
+    started.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_tunnel_without_requests_ends_in_time() {
+    let world = world(&BOTH, |_| {});
+    for pause in [0, 1, 3, 7, 9] {
+        world.get("/").await.expect("an answer");
+        sleep(Duration::from_secs(pause)).await;
+        world.fall_silent();
+        let took = until(|| world.pool.lanes() == 0).await;
+        assert!(took < Duration::from_secs(15), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_in_silence_is_answered_on_another_tunnel() {
+    let world = world(&BOTH, |_| {});
+    for (dials, pause) in [0, 1, 3, 7].into_iter().enumerate() {
+        world.get("/").await.expect("an answer");
+        sleep(Duration::from_secs(pause)).await;
+        world.fall_silent();
+        let started = Instant::now();
+        world.get("/").await.expect("an answer");
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?} after {pause} s");
+        assert_eq!(world.dials(), dials + 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_happened_is_not_sent_again() {
+    let world = world(&BOTH, |_| {});
+    world.get("/").await.expect("an answer");
+    world.fall_silent();
+    let writing = Request::post("/").body(Either::Left(Full::default()));
+    let started = Instant::now();
+    let writing = world.pool.request(writing.expect("a request"));
+    let beside = async {
+        sleep(Duration::from_secs(3)).await;
+        // Nothing new goes where that one waits.
+        world.get("/").await.expect("an answer");
+    };
+    let (written, ()) = tokio::join!(writing, beside);
+    let error = written.expect_err("nothing came back");
+    assert!(started.elapsed() < Duration::from_secs(15), "{error}");
+    assert!(format!("{error:?}").contains("silent"), "{error:?}");
+    assert_eq!((world.requests(), world.dials()), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_may_take_its_time() {
+    for lag in [0, 50, 1000] {
+        let world = world(&BOTH, |far| far.lag = Duration::from_millis(lag));
+        let started = Instant::now();
+        world.get("/later").await.expect("an answer");
+        assert!(started.elapsed() >= LATER);
+        assert_eq!((world.dials(), world.requests()), (1, 1), "{lag} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_is_alive() {
+    let world = world(&BOTH, |far| {
+        far.rate = 128 << 10;
+        far.lag = Duration::from_millis(50);
+    });
+    let started = Instant::now();
+    let bulk = world.get("/bytes").await.expect("all of it");
+    assert_eq!(bulk.len(), BYTES);
+    assert!(started.elapsed() > Duration::from_secs(90));
+    assert_eq!((world.dials(), world.requests()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_was_only_slow_is_taken_again() {
+    let world = world(&BOTH, |_| {});
+    world.get("/").await.expect("an answer");
+    world.fall_silent();
+    world.far.lost.store(true, Ordering::Relaxed);
+    let speaking = async {
+        sleep(Duration::from_secs(4)).await;
+        world.speak_again();
+    };
+    let started = Instant::now();
+    let (answer, ()) = tokio::join!(world.pool.request(get("/")), speaking);
+    answer.expect("an answer");
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(world.pool.lanes(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_http2_an_idle_tunnel_that_is_silent_is_left() {
+    let world = world(&["http/1.1"], |_| {});
+    world.get("/").await.expect("an answer");
+    sleep(Duration::from_secs(6)).await;
+    world.fall_silent();
+    let started = Instant::now();
+    world.get("/").await.expect("an answer");
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert_eq!((world.dials(), world.requests()), (2, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_http2_a_server_may_take_its_time() {
+    let world = world(&["http/1.1"], |_| {});
+    futures_util::future::try_join_all((0..6).map(|_| world.get("/")))
+        .await
+        .expect("answers");
+    sleep(Duration::from_secs(6)).await;
+    let started = Instant::now();
+    world.get("/later").await.expect("an answer");
+    assert!(started.elapsed() >= LATER);
+    assert!(world.requests() <= 8, "{}", world.requests());
+}
