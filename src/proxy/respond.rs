@@ -79,6 +79,8 @@ pub(super) fn plain<B>(
 /// The apiserver's word for `status`.
 fn reason(status: StatusCode) -> &'static str {
     match status {
+        StatusCode::MISDIRECTED_REQUEST => "BadRequest",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "RequestEntityTooLarge",
         StatusCode::UNAUTHORIZED => "Unauthorized",
         StatusCode::FORBIDDEN => "Forbidden",
         StatusCode::NOT_FOUND => "NotFound",
