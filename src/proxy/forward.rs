@@ -1,6 +1,6 @@
 //! Forwarding an ordinary request.
 
-use http::{HeaderMap, HeaderName, Request, Response, header};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use http_body_util::Either;
 use hyper::body::Incoming;
 
@@ -28,6 +28,9 @@ pub(super) async fn answer<U: Upstream>(
         .request(Request::from_parts(parts, Either::Left(body)))
         .await
     {
+        Ok(response) if response.status().is_informational() => {
+            respond::refused(StatusCode::BAD_GATEWAY, respond::UNASKED)
+        }
         Ok(response) => {
             let mut response = response.map(Either::Left);
             strip(response.headers_mut());

@@ -14,7 +14,7 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
-use super::newcomers::Newcomer;
+use super::listener::Visitor;
 use super::{AnswerBody, Upstream, forward, local, respond, upgrade};
 use crate::secret::Secret;
 use crate::shutdown::Drain;
@@ -73,7 +73,7 @@ impl<U: Upstream> Gate<U> {
     pub(super) async fn answer(
         &self,
         mut request: Request<Incoming>,
-        visitor: &Newcomer,
+        visitor: Arc<Visitor>,
     ) -> Response<AnswerBody<U::Body>> {
         if let Err(why) = local::check(&request) {
             return respond::refused(StatusCode::MISDIRECTED_REQUEST, why);
@@ -94,14 +94,14 @@ impl<U: Upstream> Gate<U> {
             let why = "arcproxy: this listener only serves the user whose kubeconfig names it";
             return respond::refused(StatusCode::UNAUTHORIZED, why);
         };
-        visitor.welcome();
+        visitor.newcomer.welcome();
         let Some(uri) = without_prefix(request.uri(), &route.hash) else {
             let why = "arcproxy: this token is not for that cluster; its path is another one";
             return respond::refused(StatusCode::NOT_FOUND, why);
         };
         *request.uri_mut() = uri;
         if upgrade::is_upgrade(&request) {
-            upgrade::answer(&*route.upstream, request, &self.drain).await
+            upgrade::answer(&*route.upstream, request, &self.drain, visitor).await
         } else {
             forward::answer(&*route.upstream, request).await
         }

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,13 @@ const STREAMS: u32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// As many connections may be without a token at a time.
 const NEWCOMERS: usize = 2048;
+
+/// A client's connection, while anything of it is open.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    pub(super) newcomer: Newcomer,
+    _place: OwnedSemaphorePermit,
+}
 
 /// Why a connection was ended.
 const NO_TOKEN: &str = "it showed no token";
@@ -95,20 +103,23 @@ impl Listener {
             let next = async {
                 let place = room.take().await;
                 let (tcp, peer) = self.tcp.accept().await?;
-                Ok::<_, io::Error>((tcp, peer, place, newcomers.arrive().await))
+                let visitor = Visitor {
+                    newcomer: newcomers.arrive().await,
+                    _place: place,
+                };
+                Ok::<_, io::Error>((tcp, peer, visitor))
             };
             let next = tokio::select! {
                 () = stop.cancelled() => break,
                 next = next => next,
             };
             match next {
-                Ok((tcp, peer, place, newcomer)) => {
+                Ok((tcp, peer, visitor)) => {
                     is_failing = false;
                     // Only a delay is lost where it cannot be set.
                     let _ = tcp.set_nodelay(true);
-                    let serving = connection(tcp, acceptor.clone(), gate.clone(), newcomer);
+                    let serving = connection(tcp, acceptor.clone(), gate.clone(), visitor);
                     drain.spawn(async move {
-                        let _place = place;
                         if let Err(error) = serving.await {
                             tracing::debug!(%peer, %error, "a local connection broke");
                         }
@@ -150,10 +161,11 @@ async fn connection<U: Upstream>(
     socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     acceptor: TlsAcceptor,
     gate: Arc<Gate<U>>,
-    newcomer: Newcomer,
+    visitor: Visitor,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let drain = gate.drain().clone();
-    let newcomer = Arc::new(newcomer);
+    let visitor = Arc::new(visitor);
+    let newcomer = &visitor.newcomer;
     let stream = tokio::select! {
         // Whoever has not even shaken hands has nothing running.
         () = drain.draining() => return Ok(()),
@@ -162,12 +174,12 @@ async fn connection<U: Upstream>(
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
-    let visitor = newcomer.clone();
+    let caller = visitor.clone();
     let service = service_fn(move |request| {
-        let (gate, visitor) = (gate.clone(), visitor.clone());
+        let (gate, visitor) = (gate.clone(), caller.clone());
         // In a box, since a stream would keep the room of this future for as long as it lives:
         // five KiB for each of a thousand watches.
-        Box::pin(async move { Ok::<_, Infallible>(gate.answer(request, &visitor).await) })
+        Box::pin(async move { Ok::<_, Infallible>(gate.answer(request, visitor).await) })
     });
     if is_h2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
