@@ -11,6 +11,7 @@ use tempfile::{NamedTempFile, TempPath};
 use tokio::process::{Child, Command};
 
 use crate::error::{Code, Error};
+use crate::files::check_temporary;
 use crate::shutdown::{Ending, Signals};
 
 /// A kubeconfig of mode 0600 that is removed when it is dropped.
@@ -24,6 +25,7 @@ impl PrivateKubeconfig {
     /// [`Code::KubeconfigWrite`]: the folder cannot be written to.
     pub fn write(text: &str) -> Result<Self, Error> {
         let write = || {
+            check_temporary(&std::env::temp_dir())?;
             let mut file = NamedTempFile::with_prefix("arcproxy-kubeconfig-")?;
             file.write_all(text.as_bytes())?;
             Ok(file.into_temp_path())
@@ -35,7 +37,7 @@ impl PrivateKubeconfig {
                 format!("cannot write a private kubeconfig in {}", folder.display()),
             )
             .caused_by(&error)
-            .hinted("set TMPDIR to a folder that can be written to")
+            .hinted("set TMPDIR to a folder of your own")
         })
     }
 
@@ -44,6 +46,9 @@ impl PrivateKubeconfig {
         &self.0
     }
 }
+
+/// What the command has no use for, since the proxy signs in for it.
+const OURS: &str = "ARCPROXY_TOKEN";
 
 /// Runs `program` with `KUBECONFIG` set and returns its exit code: its own, or 128 + n where
 /// signal n ended it. Signals that come meanwhile are passed on.
@@ -59,6 +64,7 @@ pub async fn run(
     let mut child = Command::new(program)
         .args(arguments)
         .env("KUBECONFIG", kubeconfig.path())
+        .env_remove(OURS)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| {

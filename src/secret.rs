@@ -86,6 +86,20 @@ impl fmt::Display for Secret {
     }
 }
 
+/// Keeps the memory of this process out of core dumps and out of reach of the user's other
+/// processes, where the system can. Programs that it starts are as they would be anyway.
+///
+/// The limit on the size of core files would not do: programs that a kernel pipes dumps to are not
+/// bound by it, and children inherit it.
+pub fn hide_memory() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        // The log is not there yet, and nobody could do anything about it.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
+}
+
 /// `bytes` random bytes from the operating system, as lower-case hex.
 pub fn random_hex<const BYTES: usize>() -> String {
     let mut bytes = [0_u8; BYTES];
@@ -115,6 +129,30 @@ mod tests {
         let header = secret.bearer().expect("plain text is a header value");
         assert!(header.is_sensitive());
         assert!(!format!("{header:?}").contains("hunter2"));
+    }
+
+    /// Looks at this process's memory where a secret was.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_dropped_is_overwritten() {
+        use std::os::unix::fs::FileExt as _;
+        let memory = std::fs::File::open("/proc/self/mem").expect("our own memory");
+        let text = random_hex::<1024>();
+        let secret = Secret::from(text.as_str());
+        let place = u64::try_from(secret.expose().as_ptr().addr()).expect("an address");
+        let mut found = vec![0; text.len()];
+        memory.read_exact_at(&mut found, place).expect("is there");
+        assert_eq!(found, text.as_bytes());
+        drop(secret);
+        found.fill(0);
+        // What was freed may be gone altogether.
+        let _ = memory.read_exact_at(&mut found, place);
+        // An allocator notes something of its own in what it gets back.
+        assert!(
+            !found
+                .windows(16)
+                .any(|part| text.as_bytes().windows(16).any(|known| known == part))
+        );
     }
 
     #[test]

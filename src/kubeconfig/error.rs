@@ -104,6 +104,11 @@ pub enum WriteError {
         /// The system's words.
         source: io::Error,
     },
+    /// Another user has put it into a folder that everybody may write to.
+    Planted {
+        /// The file or link.
+        path: PathBuf,
+    },
     /// kubectl or another arcproxy is writing, or one of them died while it was.
     Locked {
         /// The kubeconfig.
@@ -162,6 +167,11 @@ impl fmt::Display for WriteError {
             Self::ReadOnly { path } => write!(f, "{} is read-only", path.display()),
             Self::Denied { path, .. } => write!(f, "no permission for {}", path.display()),
             Self::Owner { path, .. } => write!(f, "cannot keep the owner of {}", path.display()),
+            Self::Planted { path } => write!(
+                f,
+                "{} was put there by another user, in a folder that everybody may write to",
+                path.display()
+            ),
             Self::Locked { path, lock } => write!(
                 f,
                 "{} is locked by another program: {} exists",
@@ -193,6 +203,7 @@ impl Error for WriteError {
             | Self::IsDirectory { .. }
             | Self::NotAFile { .. }
             | Self::ReadOnly { .. }
+            | Self::Planted { .. }
             | Self::Locked { .. }
             | Self::SymlinkLoop { .. }
             | Self::DiskFull { .. }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 use super::{Entry, WriteError, merge};
-use crate::files::{create_folder, replacement_in};
+use crate::files::{create_folder, is_planted, replacement_in};
 
 /// kubectl holds its lock for a few milliseconds.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -68,13 +68,14 @@ impl fmt::Display for Warning {
 /// What [`write()`] would stumble over.
 pub fn check(path: &Path) -> Result<(), WriteError> {
     let path_buf = || path.to_owned();
+    let target = follow(path)?;
     // A pipe would wait for ever to be read.
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(WriteError::from_io(path, error)),
         Ok(file) if file.is_dir() => return Err(WriteError::IsDirectory { path: path_buf() }),
         Ok(file) if !file.is_file() => return Err(WriteError::NotAFile { path: path_buf() }),
-        Ok(_) => {}
+        Ok(file) => not_planted(&target, &file)?,
     }
     let text = fs::read(path).map_err(|error| WriteError::from_io(path, error))?;
     let text = String::from_utf8(text).map_err(|_| WriteError::NotText { path: path_buf() })?;
@@ -162,6 +163,7 @@ fn follow(path: &Path) -> Result<PathBuf, WriteError> {
     for _ in 0..MAX_LINKS {
         match fs::symlink_metadata(&target) {
             Ok(metadata) if metadata.is_symlink() => {
+                not_planted(&target, &metadata)?;
                 let link = fs::read_link(&target).map_err(|e| WriteError::from_io(&target, e))?;
                 target = parent(&target).join(link);
             }
@@ -172,6 +174,15 @@ fn follow(path: &Path) -> Result<PathBuf, WriteError> {
     }
     let path = path.to_owned();
     Err(WriteError::SymlinkLoop { path })
+}
+
+fn not_planted(path: &Path, found: &Metadata) -> Result<(), WriteError> {
+    let folder = parent(path);
+    if is_planted(folder, found).map_err(|e| WriteError::from_io(folder, e))? {
+        let path = path.to_owned();
+        return Err(WriteError::Planted { path });
+    }
+    Ok(())
 }
 
 fn parent(path: &Path) -> &Path {
@@ -195,6 +206,7 @@ fn read(path: &Path) -> Result<Option<(String, Metadata)>, WriteError> {
     if !metadata.is_file() {
         return Err(WriteError::NotAFile { path: owned });
     }
+    not_planted(path, &metadata)?;
     if metadata.mode() & 0o222 == 0 {
         return Err(WriteError::ReadOnly { path: owned });
     }

@@ -1,13 +1,13 @@
 //! Forwarding an ordinary request.
 
-use http::{HeaderMap, HeaderName, Request, Response, header};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use http_body_util::Either;
 use hyper::body::Incoming;
 
 use super::{AnswerBody, Upstream, respond};
 
 /// Headers that are about the connection, not about the request (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -15,6 +15,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
 ];
 
 /// Sends `request` on and passes the answer back. Bodies stream both ways.
@@ -28,6 +29,9 @@ pub(super) async fn answer<U: Upstream>(
         .request(Request::from_parts(parts, Either::Left(body)))
         .await
     {
+        Ok(response) if response.status().is_informational() => {
+            respond::refused(StatusCode::BAD_GATEWAY, respond::UNASKED)
+        }
         Ok(response) => {
             let mut response = response.map(Either::Left);
             strip(response.headers_mut());

@@ -3,6 +3,9 @@
 //! The token alone decides the cluster. A cluster's server has the path `/proxies/<64 hex>`, by
 //! which tools recognise an Arc context; requests that leave it out (`kubectl get --raw` does)
 //! mean the same cluster, and one that names another cluster's is refused.
+//!
+//! Whoever asks must have gone to this machine by one of its own names: a page that had its own
+//! name resolve to it would not. No answer carries a header that lets a page read it.
 
 use std::sync::Arc;
 
@@ -11,12 +14,18 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
-use super::{AnswerBody, Upstream, forward, respond, upgrade};
+use super::listener::Visitor;
+use super::{AnswerBody, Upstream, forward, local, respond, upgrade};
 use crate::secret::Secret;
 use crate::shutdown::Drain;
 
 /// What stands in front of every cluster's path.
 const PREFIX: &str = "/proxies/";
+/// The largest header list that is forwarded, in bytes as HTTP/2 counts them: what an apiserver
+/// takes. The listener reads more, so that who sends too much is told so.
+pub(super) const HEADER_LIST: u32 = 1 << 20;
+/// What HTTP/2 adds for each field (RFC 9113, section 6.5.2).
+const FIELD: usize = 32;
 
 /// The gate: checks a request and sends it on its way.
 #[derive(Debug)]
@@ -59,11 +68,23 @@ impl<U: Upstream> Gate<U> {
         &self.drain
     }
 
-    /// Answers one request. Never fails: every failure is an answer.
+    /// Answers one request of `visitor`, who is let stay once it has shown a token. Never fails:
+    /// every failure is an answer.
     pub(super) async fn answer(
         &self,
         mut request: Request<Incoming>,
+        visitor: Arc<Visitor>,
     ) -> Response<AnswerBody<U::Body>> {
+        if let Err(why) = local::check(&request) {
+            return respond::refused(StatusCode::MISDIRECTED_REQUEST, why);
+        }
+        let length = header_list(&request);
+        if length > HEADER_LIST as usize {
+            let why = format!(
+                "arcproxy: the request's headers take {length} bytes; an apiserver takes no more than {HEADER_LIST}"
+            );
+            return respond::refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &why);
+        }
         // With a token it is the cluster's health that is asked for.
         let anonymous = !request.headers().contains_key(header::AUTHORIZATION);
         if anonymous && request.uri().path() == "/healthz" {
@@ -73,13 +94,14 @@ impl<U: Upstream> Gate<U> {
             let why = "arcproxy: this listener only serves the user whose kubeconfig names it";
             return respond::refused(StatusCode::UNAUTHORIZED, why);
         };
+        visitor.newcomer.welcome();
         let Some(uri) = without_prefix(request.uri(), &route.hash) else {
             let why = "arcproxy: this token is not for that cluster; its path is another one";
             return respond::refused(StatusCode::NOT_FOUND, why);
         };
         *request.uri_mut() = uri;
         if upgrade::is_upgrade(&request) {
-            upgrade::answer(&*route.upstream, request, &self.drain).await
+            upgrade::answer(&*route.upstream, request, &self.drain, visitor).await
         } else {
             forward::answer(&*route.upstream, request).await
         }
@@ -96,6 +118,16 @@ impl<U: Upstream> Gate<U> {
             verify_slices_are_equal(given.as_bytes(), wanted).is_ok()
         })
     }
+}
+
+/// The size of the request's header list, its target included.
+fn header_list<B>(request: &Request<B>) -> usize {
+    let fields = request.headers().iter();
+    let fields: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + FIELD)
+        .sum();
+    let target = request.uri().path_and_query();
+    fields + target.map_or(0, |target| target.as_str().len())
 }
 
 /// `uri` without the path of the cluster `hash`; `None` where it names another cluster's.

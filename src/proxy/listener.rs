@@ -11,11 +11,16 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::gate;
+use super::newcomers::{Newcomer, Newcomers};
+use super::room::Room;
 use super::{Gate, Upstream};
 use crate::error::{Code, Error};
 
@@ -26,11 +31,26 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(30);
 const STREAM_WINDOW: u32 = 1 << 20;
 /// Far larger than a stream's, so that one unread stream stops no other.
 const CONNECTION_WINDOW: u32 = 64 << 20;
-const HEADER_LIST: u32 = 1 << 20;
+/// More than is forwarded, so that the gate can say that it is too much.
+const HEADER_LIST: u32 = 2 * gate::HEADER_LIST;
+/// How many headers a request may have on HTTP/1.1: one for each group of `--as-group`.
+const HEADERS: usize = 1000;
 /// kubectl, IDEs and dashboards hold one watch for each kind and namespace.
 const STREAMS: u32 = 4096;
 /// The pause after the system could not accept, for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// As many connections may be without a token at a time.
+const NEWCOMERS: usize = 2048;
+
+/// A client's connection, while anything of it is open.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    pub(super) newcomer: Newcomer,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Why a connection was ended.
+const NO_TOKEN: &str = "it showed no token";
 
 /// A bound socket that does not serve yet.
 #[derive(Debug)]
@@ -76,14 +96,29 @@ impl Listener {
     ) {
         let acceptor = TlsAcceptor::from(tls);
         let drain = gate.drain();
+        let mut room = Room::new();
+        let newcomers = Arc::new(Newcomers::new(NEWCOMERS.min(room.total() / 2)));
+        let mut is_failing = false;
         loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.tcp.accept() => accepted,
+            let next = async {
+                let place = room.take().await;
+                let (tcp, peer) = self.tcp.accept().await?;
+                let visitor = Visitor {
+                    newcomer: newcomers.arrive().await,
+                    _place: place,
+                };
+                Ok::<_, io::Error>((tcp, peer, visitor))
             };
-            match accepted {
-                Ok((tcp, peer)) => {
-                    let serving = connection(tcp, acceptor.clone(), gate.clone());
+            let next = tokio::select! {
+                () = stop.cancelled() => break,
+                next = next => next,
+            };
+            match next {
+                Ok((tcp, peer, visitor)) => {
+                    is_failing = false;
+                    // Only a delay is lost where it cannot be set.
+                    let _ = tcp.set_nodelay(true);
+                    let serving = connection(tcp, acceptor.clone(), gate.clone(), visitor);
                     drain.spawn(async move {
                         if let Err(error) = serving.await {
                             tracing::debug!(%peer, %error, "a local connection broke");
@@ -91,7 +126,10 @@ impl Listener {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a local connection");
+                    if !is_failing {
+                        tracing::warn!(%error, "cannot accept a local connection");
+                        is_failing = true;
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -103,13 +141,14 @@ impl Listener {
     }
 }
 
-/// Drives a connection; once draining, lets it finish what runs. hyper's two kinds of connection
-/// share no trait that says so.
+/// Drives a connection while its client may stay; once draining, lets it finish what runs. hyper's
+/// two kinds of connection share no trait that says so.
 macro_rules! finish {
-    ($serving:expr, $drain:expr) => {{
+    ($serving:expr, $drain:expr, $newcomer:expr) => {{
         let mut serving = pin!($serving);
         tokio::select! {
             ended = serving.as_mut() => ended?,
+            () = $newcomer.unwelcome() => return Err(NO_TOKEN.into()),
             () = $drain.draining() => {
                 serving.as_mut().graceful_shutdown();
                 serving.await?;
@@ -119,24 +158,28 @@ macro_rules! finish {
 }
 
 async fn connection<U: Upstream>(
-    tcp: TcpStream,
+    socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     acceptor: TlsAcceptor,
     gate: Arc<Gate<U>>,
+    visitor: Visitor,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    tcp.set_nodelay(true)?;
     let drain = gate.drain().clone();
+    let visitor = Arc::new(visitor);
+    let newcomer = &visitor.newcomer;
     let stream = tokio::select! {
         // Whoever has not even shaken hands has nothing running.
         () = drain.draining() => return Ok(()),
-        shaken = timeout(HANDSHAKE_DEADLINE, acceptor.accept(tcp)) => shaken??,
+        () = newcomer.unwelcome() => return Err(NO_TOKEN.into()),
+        shaken = timeout(HANDSHAKE_DEADLINE, acceptor.accept(socket)) => shaken??,
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
+    let caller = visitor.clone();
     let service = service_fn(move |request| {
-        let gate = gate.clone();
+        let (gate, visitor) = (gate.clone(), caller.clone());
         // In a box, since a stream would keep the room of this future for as long as it lives:
         // five KiB for each of a thousand watches.
-        Box::pin(async move { Ok::<_, Infallible>(gate.answer(request).await) })
+        Box::pin(async move { Ok::<_, Infallible>(gate.answer(request, visitor).await) })
     });
     if is_h2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -147,15 +190,16 @@ async fn connection<U: Upstream>(
             .max_header_list_size(HEADER_LIST)
             .max_concurrent_streams(STREAMS);
         let serving = builder.serve_connection(io, service);
-        finish!(serving, drain);
+        finish!(serving, drain, newcomer);
     } else {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_DEADLINE)
+            .max_headers(HEADERS)
             .max_buf_size(HEADER_LIST as usize);
         let serving = builder.serve_connection(io, service).with_upgrades();
-        finish!(serving, drain);
+        finish!(serving, drain, newcomer);
     }
     Ok(())
 }

@@ -8,7 +8,10 @@ mod certificate;
 mod forward;
 mod gate;
 mod listener;
+mod local;
+mod newcomers;
 mod respond;
+mod room;
 mod upgrade;
 
 use std::future::Future;

@@ -8,6 +8,11 @@ use serde_json::json;
 use super::AnswerBody;
 use crate::error::{Code, Error};
 
+/// What an answer of the cluster's is replaced with that would change the connection's protocol to
+/// one that its client did not ask for.
+pub(super) const UNASKED: &str =
+    "arcproxy: the cluster's answer changes to a protocol that was not asked for";
+
 /// The answer to a request that could not be forwarded.
 pub(super) fn failed<B>(error: &Error) -> Response<AnswerBody<B>> {
     let status = match error.code() {
@@ -79,6 +84,8 @@ pub(super) fn plain<B>(
 /// The apiserver's word for `status`.
 fn reason(status: StatusCode) -> &'static str {
     match status {
+        StatusCode::MISDIRECTED_REQUEST => "BadRequest",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "RequestEntityTooLarge",
         StatusCode::UNAUTHORIZED => "Unauthorized",
         StatusCode::FORBIDDEN => "Forbidden",
         StatusCode::NOT_FOUND => "NotFound",

@@ -2,6 +2,7 @@
 //! `port-forward`, over SPDY or WebSocket. What is inside is not looked at.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::listener::Visitor;
 use super::{AnswerBody, Upstream, forward, respond};
 use crate::shutdown::Drain;
 
@@ -36,14 +38,17 @@ fn names_upgrade(headers: &HeaderMap) -> bool {
         .any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
 }
 
-/// Sends `request` on; once both sides have switched, copies between them until both have ended.
+/// Sends `request` on; once both sides have switched, copies between them until both have ended,
+/// and keeps `visitor` for as long.
 pub(super) async fn answer<U: Upstream>(
     upstream: &U,
     mut request: Request<Incoming>,
     drain: &Drain,
+    visitor: Arc<Visitor>,
 ) -> Response<AnswerBody<U::Body>> {
     let client = hyper::upgrade::on(&mut request);
     let (mut parts, _) = request.into_parts();
+    let wanted = parts.headers.get(header::UPGRADE).cloned();
     keep_upgrade(&mut parts.headers);
     // No body goes along: kubectl sends none, and the stream begins behind the headers.
     for name in [header::CONTENT_LENGTH, header::EXPECT] {
@@ -62,8 +67,13 @@ pub(super) async fn answer<U: Upstream>(
         forward::strip(response.headers_mut());
         return response;
     }
+    if !is_granted(wanted.as_ref(), response.headers()) {
+        tracing::warn!(granted = ?response.headers().get(header::UPGRADE), "not the protocol that was asked for");
+        return respond::refused(StatusCode::BAD_GATEWAY, respond::UNASKED);
+    }
     let far = hyper::upgrade::on(&mut response);
     drain.spawn(async move {
+        let _visitor = visitor;
         let (client, far) = match tokio::try_join!(client, far) {
             Ok(both) => both,
             Err(error) => return tracing::debug!(%error, "an upgrade did not come about"),
@@ -72,6 +82,20 @@ pub(super) async fn answer<U: Upstream>(
     });
     keep_upgrade(response.headers_mut());
     response.map(|_| Either::Right(Full::default()))
+}
+
+/// Whether the answer's `headers` change to a protocol that was `wanted` (RFC 9110, section 7.8).
+fn is_granted(wanted: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
+    let (Some(wanted), Some(granted)) = (wanted, headers.get(header::UPGRADE)) else {
+        return false;
+    };
+    let (Ok(wanted), Ok(granted)) = (wanted.to_str(), granted.to_str()) else {
+        return false;
+    };
+    names_upgrade(headers)
+        && wanted
+            .split(',')
+            .any(|wanted| wanted.trim().eq_ignore_ascii_case(granted.trim()))
 }
 
 /// How one direction ended.
@@ -211,6 +235,34 @@ mod tests {
             builder = builder.header("upgrade", upgrade);
         }
         builder.body(()).expect("a request")
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_granted() {
+        let granted = |wanted: &'static str, answer: &[(&'static str, &'static str)]| {
+            let answer: Vec<_> = answer
+                .iter()
+                .map(|(name, value)| {
+                    let name = http::HeaderName::from_static(name);
+                    (name, HeaderValue::from_static(value))
+                })
+                .collect();
+            is_granted(
+                Some(&HeaderValue::from_static(wanted)),
+                &HeaderMap::from_iter(answer),
+            )
+        };
+        let switched = ("connection", "Upgrade");
+        assert!(granted("SPDY/3.1", &[switched, ("upgrade", "spdy/3.1")]));
+        assert!(granted(
+            "h2c, websocket",
+            &[switched, ("upgrade", "websocket")]
+        ));
+        assert!(!granted("websocket", &[switched, ("upgrade", "SPDY/3.1")]));
+        assert!(!granted("websocket", &[switched, ("upgrade", "")]));
+        assert!(!granted("websocket", &[("upgrade", "websocket")]));
+        assert!(!granted("websocket", &[switched]));
+        assert!(!is_granted(None, &HeaderMap::new()));
     }
 
     #[test]

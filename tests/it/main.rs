@@ -9,6 +9,7 @@ mod clouds;
 mod commands;
 mod environment;
 mod golden;
+mod guard;
 mod harness;
 mod inputs;
 mod kube_client;

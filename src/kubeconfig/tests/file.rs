@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::super::file::write_within;
-use super::super::{Entry, MergeError, Warning, WriteError, fresh, write};
+use super::super::{Entry, MergeError, Warning, WriteError, check, fresh, write};
 use super::{ENTRY, KUBECTL, merged};
 
 fn mode(path: &Path) -> u32 {
@@ -203,4 +203,35 @@ fn system_errors_are_sorted() {
     assert!(matches!(sort(Errno::PERM), WriteError::Denied { .. }));
     assert!(matches!(sort(Errno::LOOP), WriteError::SymlinkLoop { .. }));
     assert!(matches!(sort(Errno::IO), WriteError::Io { .. }));
+}
+
+/// Only root can give files away: elsewhere nobody else's is at hand.
+#[test]
+fn what_another_user_has_put_into_a_shared_folder_is_not_followed_or_written_to() {
+    let shared = tempfile::tempdir().unwrap();
+    fs::set_permissions(shared.path(), Permissions::from_mode(0o1777)).unwrap();
+    let (link, own) = (shared.path().join("link"), tempfile::tempdir().unwrap());
+    let target = own.path().join("config");
+    symlink(&target, &link).unwrap();
+    let file = shared.path().join("config");
+    fs::write(&file, KUBECTL).unwrap();
+    // One's own are followed and written to.
+    write(&link, &ENTRY).unwrap();
+    write(&file, &ENTRY).unwrap();
+    for theirs in [&link, &file] {
+        if std::os::unix::fs::lchown(theirs, Some(65_533), None).is_err() {
+            return;
+        }
+        let before = fs::read(theirs).unwrap();
+        for refused in [write(theirs, &ENTRY).err(), check(theirs).err()] {
+            let refused = refused.expect("refused");
+            assert!(matches!(&refused, WriteError::Planted { path } if path == theirs));
+            assert!(refused.to_string().contains("another user"), "{refused}");
+        }
+        assert_eq!(fs::read(theirs).unwrap(), before);
+    }
+    // In a folder of one's own, root may write to anybody's.
+    fs::set_permissions(shared.path(), Permissions::from_mode(0o755)).unwrap();
+    write(&file, &ENTRY).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().uid(), 65_533);
 }

@@ -75,6 +75,7 @@ pub struct Agent {
     counters: Arc<Counters>,
     listening: watch::Sender<State>,
     run: Mutex<Run>,
+    target: watch::Sender<Door>,
 }
 
 /// One run of the agent's process, as it were.
@@ -111,6 +112,7 @@ impl Agent {
     /// agent keeps trying.
     pub async fn start(config: AgentConfig) -> io::Result<Self> {
         let agent = Self {
+            target: watch::Sender::new(config.target.clone()),
             config: Arc::new(config),
             counters: Arc::default(),
             listening: watch::Sender::new(State::Connecting),
@@ -130,6 +132,7 @@ impl Agent {
             counters: Arc::clone(&self.counters),
             state: self.listening.clone(),
             run: run.clone(),
+            target: self.target.subscribe(),
         };
         let mut state = self.listening.subscribe();
         let (failed, failure) = tokio::sync::oneshot::channel();
@@ -158,6 +161,11 @@ impl Agent {
             bad_preambles: read(&self.counters.bad_preambles),
             open_streams: read(&self.counters.open_streams),
         }
+    }
+
+    /// Leads the senders that come from now on to `target` instead of kube-aad-proxy.
+    pub fn lead_to(&self, target: impl Into<Door>) {
+        self.target.send_replace(target.into());
     }
 
     /// Ends the control channel and all streams, at once.

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::connect::{self, WebSocket};
 use super::{AgentConfig, Counters, Run, State, bridge};
+use crate::door::Door;
 use crate::faults::FaultSet;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -38,6 +39,7 @@ pub(super) struct Listener {
     pub(super) counters: Arc<Counters>,
     pub(super) state: watch::Sender<State>,
     pub(super) run: Run,
+    pub(super) target: watch::Receiver<Door>,
 }
 
 impl Listener {
@@ -159,7 +161,8 @@ impl Listener {
 
     /// Meets the sender at `address`, or refuses it if the target is not there.
     async fn accept(&self, address: &str) -> Result<(), Error> {
-        let target = match self.config.target.open().await {
+        let target = self.target.borrow().clone();
+        let target = match target.open().await {
             Ok(target) => target,
             Err(error) => {
                 self.counters.refused.fetch_add(1, Ordering::Relaxed);

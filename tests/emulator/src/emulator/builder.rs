@@ -153,6 +153,7 @@ impl Builder {
             control,
             files,
             authority,
+            proxy_authority,
             upstream: self.upstream,
         })
     }

@@ -39,6 +39,7 @@ pub struct Emulator {
     parts: Arc<Parts>,
     files: Files,
     authority: Arc<Authority>,
+    proxy_authority: Arc<Authority>,
     upstream: Option<PathBuf>,
 }
 
@@ -124,6 +125,16 @@ impl Emulator {
     /// A kubeconfig that leads straight to the apiserver, past everything else.
     pub fn admin_kubeconfig(&self) -> Option<&Path> {
         self.files.kubeconfig().or(self.upstream.as_deref())
+    }
+
+    /// The authority of Entra, ARM and the relay.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The authority of every kube-aad-proxy.
+    pub fn proxy_authority(&self) -> &Authority {
+        &self.proxy_authority
     }
 
     /// The certificate, PEM, of the authority of Entra, ARM and the relay.

@@ -1,0 +1,297 @@
+//! Floods of HTTP/2 frames, from the far side and from the local side: memory stays bounded, and
+//! others are served.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::far::{FarSide, Stream};
+use super::wire::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Local, PING, PREFACE,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, begin, field, frame, get, read_all, read_frame,
+};
+use crate::harness::{Ran, World};
+
+/// As much as a flood may say before it counts as survived.
+const FLOOD: usize = 32 << 20;
+/// As much memory as it may cost, in MiB.
+const MEMORY: u64 = 48;
+/// How long a flood may go on. It counts as survived if it still does then.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Says `bytes` again and again until they are [`FLOOD`], nobody takes more, or the other side
+/// ends the connection. What the other side says is read as it comes; gives whether it has ended
+/// the connection.
+async fn flood<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, bytes: &[u8]) -> bool {
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    let ended = Arc::new(AtomicBool::new(false));
+    let end = ended.clone();
+    let listening = tokio::spawn(async move {
+        while let Some(frame) = read_frame(&mut reading).await {
+            if frame.kind == GOAWAY && frame.payload[4..8] != [0; 4] {
+                break;
+            }
+        }
+        end.store(true, Ordering::SeqCst);
+    });
+    let saying = async {
+        let mut said = 0;
+        while said < FLOOD && writing.write_all(bytes).await.is_ok() {
+            said += bytes.len();
+        }
+        // A side that has ended the connection says so, some time.
+        let _ = timeout(PATIENCE, listening).await;
+    };
+    let _ = timeout(PATIENCE, saying).await;
+    ended.load(Ordering::SeqCst)
+}
+
+/// Many times `frame`, each time of the next stream that a client may open.
+fn of_streams(count: u32, frames: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
+    (0..count)
+        .flat_map(|number| frames(2 * number + 1))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_from_a_client_is_borne() {
+    let world = World::new().await;
+    let proxy = world.proxy(&[]).await;
+    let local = Local::of(&world);
+    let before = proxy.resident();
+    let path = format!("{}/api", local.path);
+    for token in [None, Some(local.token.as_str())] {
+        let request = get(&local, &path, token);
+        let opened = |stream: u32| frame(HEADERS, END_HEADERS | END_STREAM, stream, &request);
+        let rapid_reset = of_streams(2_000, |stream| {
+            [opened(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+        });
+        let never_ending = frame(HEADERS, END_STREAM, 1, &request);
+        let more = frame(CONTINUATION, 0, 1, &field("x", &"y".repeat(1_000)));
+        let nothing = frame(CONTINUATION, 0, 1, &[]);
+        let bomb = [field("x", &"y".repeat(4_000)), vec![0x7f, 0x00]].concat();
+        let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]);
+        let pings = frame(PING, 0, 0, &[7; 8]);
+        let window = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]);
+        let open = frame(HEADERS, END_HEADERS, 1, &request);
+        let empty = frame(DATA, 0, 1, &[]);
+        for (what, first, again, ends) in [
+            ("rapid reset", &[][..], &rapid_reset, true),
+            ("continuation", &never_ending, &more.repeat(100), true),
+            (
+                "empty continuation",
+                &never_ending,
+                &nothing.repeat(1_000),
+                true,
+            ),
+            (
+                "a field list that grows",
+                &never_ending,
+                &frame(CONTINUATION, 0, 1, &bomb),
+                true,
+            ),
+            ("settings", &[], &settings.repeat(1_000), false),
+            ("ping", &[], &pings.repeat(1_000), false),
+            ("window updates", &[], &window.repeat(1_000), false),
+            ("empty data", &open, &empty.repeat(1_000), false),
+        ] {
+            let mut stream = local.tls("h2").await;
+            begin(&mut stream).await.unwrap();
+            stream.write_all(first).await.unwrap();
+            let ended = flood(stream, again).await;
+            assert!(ended || !ends, "{what}: the connection is not ended");
+            assert!(local.serves().await, "{what}: nobody else is served");
+            let held = proxy.resident().saturating_sub(before);
+            assert!(held < MEMORY, "{what}: {held} MiB are held");
+        }
+    }
+    Ran::of(&mut world.kubectl(&["get", "pods", "-n", "demo"]))
+        .await
+        .ok();
+}
+
+/// Who sends and never reads cannot make the answers pile up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_never_reads_is_not_answered_for_ever() {
+    let world = World::new().await;
+    let proxy = world.proxy(&[]).await;
+    let local = Local::of(&world);
+    let before = proxy.resident();
+    let pings = frame(PING, 0, 0, &[7; 8]).repeat(1_000);
+    let settings = frame(SETTINGS, 0, 0, &[]).repeat(1_000);
+    let asking = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000);
+    for (alpn, bytes) in [
+        ("h2", pings.as_slice()),
+        ("h2", settings.as_slice()),
+        ("http/1.1", asking.as_bytes()),
+    ] {
+        let mut stream = local.tls(alpn).await;
+        if alpn == "h2" {
+            begin(&mut stream).await.unwrap();
+        }
+        let mut said = 0;
+        let saying = async {
+            while said < FLOOD && stream.write_all(bytes).await.is_ok() {
+                said += bytes.len();
+            }
+        };
+        let stuck = timeout(PATIENCE, saying).await.is_err();
+        assert!(stuck || said < FLOOD, "{said} bytes were taken in");
+        assert!(local.serves().await);
+        let held = proxy.resident().saturating_sub(before);
+        assert!(held < MEMORY, "{held} MiB are held");
+    }
+}
+
+/// Serves HTTP/2 by hand: answers the first request, and does to the next what `attack` says.
+async fn lie(mut stream: Stream, is_probed: Arc<AtomicBool>, attack: Attack) {
+    let mut preface = [0; PREFACE.len()];
+    if tokio::io::AsyncReadExt::read_exact(&mut stream, &mut preface)
+        .await
+        .is_err()
+    {
+        return;
+    }
+    let settings = frame(SETTINGS, 0, 0, &[]);
+    if stream.write_all(&settings).await.is_err() {
+        return;
+    }
+    while let Some(heard) = read_frame(&mut stream).await {
+        let said = match heard.kind {
+            SETTINGS if heard.flags & ACK == 0 => frame(SETTINGS, ACK, 0, &[]),
+            PING if heard.flags & ACK == 0 => frame(PING, ACK, 0, &heard.payload),
+            HEADERS if is_probed.swap(true, Ordering::SeqCst) => {
+                let (first, again) = attack(heard.stream);
+                if stream.write_all(&first).await.is_ok() {
+                    flood(stream, &again).await;
+                }
+                return;
+            }
+            HEADERS => [
+                frame(HEADERS, END_HEADERS, heard.stream, &[0x88]),
+                frame(DATA, END_STREAM, heard.stream, b"{}"),
+            ]
+            .concat(),
+            _ => continue,
+        };
+        if stream.write_all(&said).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What is said once to the request of a stream, and what again and again.
+type Attack = fn(u32) -> (Vec<u8>, Vec<u8>);
+
+const ATTACKS: [(&str, Attack); 9] = [
+    ("rapid reset", |stream| {
+        let reset = frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
+        (Vec::new(), reset.repeat(1_000))
+    }),
+    ("continuation", |stream| {
+        let more = frame(CONTINUATION, 0, stream, &field("x", &"y".repeat(1_000)));
+        (frame(HEADERS, 0, stream, &[0x88]), more.repeat(100))
+    }),
+    ("empty continuation", |stream| {
+        let more = frame(CONTINUATION, 0, stream, &[]);
+        (frame(HEADERS, 0, stream, &[0x88]), more.repeat(1_000))
+    }),
+    ("settings", |_| {
+        (
+            Vec::new(),
+            frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(1_000),
+        )
+    }),
+    ("ping", |_| {
+        (Vec::new(), frame(PING, 0, 0, &[7; 8]).repeat(1_000))
+    }),
+    ("window updates", |stream| {
+        (
+            Vec::new(),
+            frame(WINDOW_UPDATE, 0, stream, &[0, 0, 0, 1]).repeat(1_000),
+        )
+    }),
+    ("empty data", |stream| {
+        let begun = frame(HEADERS, END_HEADERS, stream, &[0x88]);
+        (begun, frame(DATA, 0, stream, &[]).repeat(1_000))
+    }),
+    ("early hints", |stream| {
+        let hints = [field(":status", "103"), field("link", &"y".repeat(1_000))].concat();
+        (
+            Vec::new(),
+            frame(HEADERS, END_HEADERS, stream, &hints).repeat(100),
+        )
+    }),
+    ("more than the window", |stream| {
+        let begun = frame(HEADERS, END_HEADERS, stream, &[0x88]);
+        (begun, frame(DATA, 0, stream, &[7; 16 << 10]).repeat(64))
+    }),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_from_the_far_side_is_borne() {
+    for (what, attack) in ATTACKS {
+        let world = World::new().await;
+        let is_probed = Arc::new(AtomicBool::new(false));
+        let _far = FarSide::start(&world, &["h2"], move |stream| {
+            lie(stream, is_probed.clone(), attack)
+        })
+        .await;
+        let proxy = world.proxy(&[]).await;
+        let local = Local::of(&world);
+        let before = proxy.resident();
+        // Whoever asks does not read the answer.
+        let mut asking = local.tls("http/1.1").await;
+        let request = local.request("GET /api", "Connection: close\r\n");
+        asking.write_all(request.as_bytes()).await.unwrap();
+        let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let mut most = 0;
+        for _ in 0..40 {
+            assert_eq!(local.ask(health).await.status, 200, "{what}");
+            most = most.max(proxy.resident().saturating_sub(before));
+            tokio::task::yield_now().await;
+        }
+        assert!(most < MEMORY, "{what}: {most} MiB are held");
+        drop(asking);
+        // The honest far side is back: so is the cluster.
+        world
+            .emulator
+            .agent()
+            .lead_to(world.emulator.aad_proxy().address());
+        world
+            .emulator
+            .relay()
+            .drop_tunnels(arc_emulator::relay::Cut::Reset);
+        let pods = Ran::of(&mut world.kubectl(&["get", "pods", "-n", "demo", "-o", "name"])).await;
+        assert!(pods.ok().contains("pod/"), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_http_ends_the_connection() {
+    let world = World::new().await;
+    let _proxy = world.proxy(&[]).await;
+    let local = Local::of(&world);
+    for (alpn, said) in [
+        ("h2", &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..]),
+        ("h2", &[0xff; 64]),
+        ("http/1.1", PREFACE),
+        ("http/1.1", &[0; 64]),
+    ] {
+        let mut stream = local.tls(alpn).await;
+        stream.write_all(said).await.unwrap();
+        read_all(&mut stream).await;
+        assert!(local.serves().await);
+    }
+    // Nor does what is no TLS stay.
+    let mut plain = local.tcp().await;
+    plain
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = read_all(&mut plain).await;
+    assert!(!answer.contains("ok"), "{answer}");
+}
