@@ -23,6 +23,8 @@ mod edit;
 mod emit;
 mod error;
 mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod proof;
 mod splice;
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub async fn tenant(https: &Https, cloud: &Cloud, subscription: &str) -> Option<
 }
 
 /// The tenant that a challenge names in its `authorization_uri`.
-fn named(headers: &HeaderMap) -> Option<String> {
+pub(super) fn named(headers: &HeaderMap) -> Option<String> {
     let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
     challenges
         .filter_map(|value| value.to_str().ok())
