@@ -25,6 +25,7 @@ mod error;
 mod file;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod lock;
 mod proof;
 mod splice;
 #[cfg(test)]

@@ -31,12 +31,11 @@ pub(crate) fn merge(data: &[u8]) {
         "a second merge changes it:\n{merged}\n---\n{again}"
     );
     if text.len() <= COMPARED {
-        let document = tree::parse(text.trim_start_matches('\u{feff}')).expect("it was parsed");
+        let text = text.trim_start_matches('\u{feff}');
+        let document = tree::parse(text).expect("it was parsed");
+        let root = document.root.as_ref();
+        let may_go = root.map_or(0, |root| may_go(&document, root, text));
         let kept = common(text.as_bytes(), merged.as_bytes());
-        let may_go = document
-            .root
-            .as_ref()
-            .map_or(0, |root| may_go(&document, root, text));
         assert!(
             kept + may_go >= text.len(),
             "{} bytes are gone, {may_go} may go:\n{text}\n---\n{merged}",
@@ -63,7 +62,7 @@ fn may_go(document: &Document, root: &Node, text: &str) -> usize {
         }
         for section in Section::ALL {
             if name == Some(section.key()) {
-                bytes += replaced(document, section, value);
+                bytes += replaced(document, section, value, text);
             }
         }
     }
@@ -71,7 +70,7 @@ fn may_go(document: &Document, root: &Node, text: &str) -> usize {
 }
 
 /// Of a section: what stands for nothing, and whatever has the entry's name.
-fn replaced(document: &Document, section: Section, value: &Node) -> usize {
+fn replaced(document: &Document, section: Section, value: &Node, text: &str) -> usize {
     // Blanks before what stands for nothing, and separators of items that were there twice.
     const BESIDE: usize = 4;
     let Kind::Sequence { items, .. } = &value.kind else {
@@ -89,7 +88,10 @@ fn replaced(document: &Document, section: Section, value: &Node) -> usize {
     let first = ours.next().map_or(0, |item| item.range.len());
     // One that is there twice goes with its lines, comments and all.
     if ours.next().is_some() {
-        return value.range.len();
+        let rest = &text[value.range.end..];
+        let line = rest.find('\n').unwrap_or(rest.len());
+        let blank = rest[line..].len() - rest[line..].trim_start().len();
+        return value.range.len() + line + blank + BESIDE;
     }
     first
 }
