@@ -23,6 +23,9 @@ mod edit;
 mod emit;
 mod error;
 mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+mod lock;
 mod proof;
 mod splice;
 #[cfg(test)]

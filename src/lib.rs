@@ -25,6 +25,8 @@ pub mod clock;
 pub mod commands;
 pub mod error;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod kubeconfig;
 pub mod net;
 pub mod printer;

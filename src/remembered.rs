@@ -153,6 +153,23 @@ fn file(folder: &Path) -> PathBuf {
     folder.join("relays.json")
 }
 
+/// Any file in the place of ours: each relay that it leads to is one of the cloud's.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing(data: &[u8]) {
+    let cloud = Cloud::named("AzureCloud").expect("a known cloud");
+    let Ok(relays) = serde_json::from_slice::<Relays>(data) else {
+        return;
+    };
+    for relay in relays.values() {
+        if cloud.is_relay(&relay.host, relay.port) {
+            assert!(relay.host.ends_with(".servicebus.windows.net") && relay.port == 443);
+        }
+    }
+    let text = serde_json::to_vec_pretty(&relays).expect("what was read can be written");
+    let again = serde_json::from_slice::<Relays>(&text).expect("and read");
+    assert_eq!(again.len(), relays.len());
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -23,7 +23,7 @@ pub(super) fn claims(answer: &Answer) -> Option<String> {
 }
 
 /// The value of `name` in a challenge: quoted, with backslashes before quotes, or a token.
-fn parameter(challenge: &str, name: &str) -> Option<String> {
+pub(super) fn parameter(challenge: &str, name: &str) -> Option<String> {
     let mut rest = challenge;
     while let Some((before, after)) = rest.split_once('=') {
         let found = before

@@ -147,7 +147,7 @@ impl Cloud {
         Ok(cloud)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let description = serde_json::from_str(text).map_err(|error| error.to_string())?;
         Self::described(description)
     }

@@ -72,7 +72,7 @@ pub async fn tenant(
 }
 
 /// The tenant that a challenge names in its `authorization_uri`.
-fn named(headers: &HeaderMap) -> Option<String> {
+pub(super) fn named(headers: &HeaderMap) -> Option<String> {
     let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
     challenges
         .filter_map(|value| value.to_str().ok())

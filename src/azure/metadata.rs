@@ -91,7 +91,7 @@ fn shown(arm: &Url) -> &str {
     arm.host_str().unwrap_or_default()
 }
 
-fn read(body: &[u8], arm: &Url) -> Result<Cloud, String> {
+pub(super) fn read(body: &[u8], arm: &Url) -> Result<Cloud, String> {
     let document = serde_json::from_slice(body)
         .map_err(|_| "its metadata is not what Azure Resource Manager's is".to_owned())?;
     let endpoints = match document {

@@ -4,6 +4,8 @@ pub mod arm;
 mod challenge;
 pub mod cloud;
 pub mod discovery;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 pub mod id;
 pub mod login;
 pub mod metadata;

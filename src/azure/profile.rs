@@ -122,7 +122,7 @@ impl AzFolder {
 }
 
 /// The value of `key` in `[section]` of a file as Python's `configparser` writes it.
-fn option(text: &str, section: &str, key: &str) -> Option<String> {
+pub(super) fn option(text: &str, section: &str, key: &str) -> Option<String> {
     let mut inside = false;
     for line in text.lines().map(str::trim) {
         if let Some(title) = line
@@ -141,7 +141,7 @@ fn option(text: &str, section: &str, key: &str) -> Option<String> {
 }
 
 impl Profile {
-    fn parse(text: &str) -> Result<Self, serde_json::Error> {
+    pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         // az writes the file with a byte-order mark.
         serde_json::from_str(text.trim_start_matches('\u{feff}'))
     }

@@ -4,21 +4,20 @@
 //! further hard links stay with the old file, which is the price of an atomic rename.
 
 use std::fmt;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
+use super::lock::{self, Lock};
 use super::{Entry, WriteError, merge};
-use crate::files::{create_folder, is_planted, replacement_in};
+use crate::files::{create_folder, is_planted};
 
 /// kubectl holds its lock for a few milliseconds.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// As many links in a row as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -122,6 +121,7 @@ pub(super) fn write_within(
     } else {
         Some(Lock::take(&target, wait)?)
     };
+    lock::sweep(parent(&target));
     for _ in 0..MAX_ATTEMPTS {
         let existing = read(&target)?;
         let text = existing.as_ref().map_or("", |(text, _)| text);
@@ -185,7 +185,7 @@ fn not_planted(path: &Path, found: &Metadata) -> Result<(), WriteError> {
     Ok(())
 }
 
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -226,8 +226,7 @@ fn replacement(
     metadata: Option<&Metadata>,
 ) -> Result<NamedTempFile, WriteError> {
     let folder = parent(target);
-    let mut file =
-        replacement_in(folder, ".kubeconfig-").map_err(|e| WriteError::from_io(folder, e))?;
+    let mut file = lock::new_file(folder).map_err(|e| WriteError::from_io(folder, e))?;
     let failed = |e| WriteError::from_io(target, e);
     file.write_all(text.as_bytes()).map_err(failed)?;
     if let Some(metadata) = metadata {
@@ -257,44 +256,5 @@ fn sync_directory(path: &Path) {
     if let Ok(directory) = File::open(parent(path)) {
         // The new file is in place; nothing is left to undo if this fails.
         let _ = directory.sync_all();
-    }
-}
-
-/// kubectl's lock on a kubeconfig: `<file>.lock`, which only one can create. Removed on drop.
-struct Lock {
-    path: PathBuf,
-}
-
-impl Lock {
-    fn take(file: &Path, wait: Duration) -> Result<Self, WriteError> {
-        let mut name = file.as_os_str().to_owned();
-        name.push(".lock");
-        let lock = PathBuf::from(name);
-        let deadline = Instant::now() + wait;
-        loop {
-            let created = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o000)
-                .open(&lock);
-            match created {
-                Ok(_) => return Ok(Self { path: lock }),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    if Instant::now() >= deadline {
-                        let path = file.to_owned();
-                        return Err(WriteError::Locked { path, lock });
-                    }
-                    thread::sleep(LOCK_POLL);
-                }
-                Err(e) => return Err(WriteError::from_io(&lock, e)),
-            }
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Whoever removed it already thought it stale; there is nothing more to release.
-        let _ = fs::remove_file(&self.path);
     }
 }

@@ -121,7 +121,7 @@ impl ServerCertVerifier for Naming {
 
 /// The issuer's distinguished name, in one line; `None` if the certificate has none that can be
 /// read.
-fn issuer(certificate: &[u8]) -> Option<String> {
+pub(super) fn issuer(certificate: &[u8]) -> Option<String> {
     let parts = yasna::parse_der(certificate, |reader| {
         reader.read_sequence(|certificate| {
             let parts = certificate.next().read_sequence(|tbs| {

@@ -3,6 +3,8 @@
 
 mod ahead;
 mod connect;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod https;
 mod issuer;
 mod retry;

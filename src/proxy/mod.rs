@@ -6,6 +6,8 @@
 
 mod certificate;
 mod forward;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod gate;
 mod listener;
 mod local;

@@ -4,6 +4,8 @@
 //! Kubernetes: bytes go in and come out.
 
 mod dial;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod stream;
 mod upgrade;
 

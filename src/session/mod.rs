@@ -5,6 +5,8 @@
 //! the old value lives is a warning, never the end. Deadlines are wall-clock times, so that a
 //! laptop that slept finds them passed.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod identity;
 mod refresh;
 

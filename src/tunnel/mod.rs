@@ -8,6 +8,8 @@ mod body;
 mod dialect;
 mod error;
 mod far_side;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod open;
 mod pool;
 mod pulse;

@@ -14,6 +14,8 @@ mod browser;
 mod cache;
 mod certificate;
 mod device_code;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod github;
 mod kept;
 mod key_file;

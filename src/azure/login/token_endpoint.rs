@@ -327,6 +327,15 @@ fn sentence(description: &str) -> &str {
         .trim()
 }
 
+/// Reads `answer` as everything that is read of Entra's.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing(answer: &[u8]) {
+    if let Ok(body) = serde_json::from_slice::<GrantedBody>(answer) {
+        let _ = 1_790_000_000_u64.saturating_add(body.expires_in);
+    }
+    let _ = serde_json::from_slice::<Refused>(answer);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

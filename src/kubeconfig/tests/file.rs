@@ -114,6 +114,74 @@ fn a_lock_is_waited_for_and_then_named() {
 }
 
 #[test]
+fn a_lock_of_a_run_that_was_killed_is_taken_over() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("config");
+    fs::write(&path, KUBECTL).unwrap();
+    let lock = home.path().join("config.lock");
+    fs::write(&lock, "arcproxy\n").unwrap();
+    // One that lives holds it.
+    let held = fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    let error = write_within(&path, &ENTRY, Duration::ZERO).unwrap_err();
+    assert!(matches!(&error, WriteError::Locked { .. }), "{error}");
+    assert!(lock.exists());
+    drop(held);
+    write_within(&path, &ENTRY, Duration::ZERO).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), merged(KUBECTL));
+    assert_eq!(names(home.path()), ["config"]);
+}
+
+#[test]
+fn a_lock_that_only_looks_like_ours_is_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("config");
+    fs::write(&path, KUBECTL).unwrap();
+    let lock = home.path().join("config.lock");
+    let other = home.path().join("other");
+    fs::write(&other, "arcproxy\n").unwrap();
+    symlink(&other, &lock).unwrap();
+    let is_locked = || {
+        let written = write_within(&path, &ENTRY, Duration::ZERO);
+        matches!(written, Err(WriteError::Locked { .. }))
+    };
+    assert!(is_locked(), "a link");
+    for text in ["", "arcproxy", "arcproxy\n\n", "somebody\n"] {
+        fs::remove_file(&lock).unwrap();
+        fs::write(&lock, text).unwrap();
+        assert!(is_locked(), "{text:?}");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), KUBECTL);
+    assert_eq!(names(home.path()), ["config", "config.lock", "other"]);
+}
+
+#[test]
+fn what_a_run_that_was_killed_left_on_its_way_is_removed() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("config");
+    fs::write(&path, KUBECTL).unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_mins(2);
+    let file = |name: &str| {
+        let file = fs::File::create(home.path().join(name)).unwrap();
+        file.set_modified(long_ago).unwrap();
+        file
+    };
+    file(".arcproxy-new-a1b2c3");
+    file(".kubeconfig-mine");
+    let now = std::time::SystemTime::now();
+    file(".arcproxy-new-young1").set_modified(now).unwrap();
+    fs::create_dir(home.path().join(".arcproxy-new-folder")).unwrap();
+    write(&path, &ENTRY).unwrap();
+    let left = [
+        ".arcproxy-new-folder",
+        ".arcproxy-new-young1",
+        ".kubeconfig-mine",
+        "config",
+    ];
+    assert_eq!(names(home.path()), left);
+}
+
+#[test]
 fn writers_at_the_same_time_lose_nothing() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("config");

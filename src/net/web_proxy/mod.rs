@@ -108,6 +108,13 @@ fn is_near(host: &str) -> bool {
     }
 }
 
+/// Asks a proxy that answers on `wire`.
+#[cfg(fuzzing)]
+pub(super) async fn fuzzing(wire: crate::fuzzing::Wire) -> Result<crate::fuzzing::Wire, Failure> {
+    let proxy = WebProxy::parse("--proxy", "http://user:pass@proxy.example:3128");
+    ask(wire, &proxy.expect("a literal address"), "arm.example:443").await
+}
+
 impl fmt::Display for BadProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.named_by, self.why)

@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::wire::{Local, read_all, read_head};
-use crate::harness::{Ran, World};
+use crate::harness::World;
 
 /// What kube-aad-proxy is called, as ARM's kubeconfig has it.
 const NAME: &str = "kube-aad-proxy.azure-arc.svc";

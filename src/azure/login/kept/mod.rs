@@ -253,5 +253,27 @@ fn save(source: &dyn Source, sign_ins: &SignIns) -> io::Result<()> {
     source.write(&Zeroizing::new(serde_json::to_string(sign_ins)?))
 }
 
+/// Any document in the place of ours: what is read of it is written and read again the same.
+#[cfg(fuzzing)]
+pub(super) fn fuzzing(data: &[u8]) {
+    let Ok(sign_ins) = serde_json::from_slice::<SignIns>(data) else {
+        return;
+    };
+    let text = serde_json::to_string(&sign_ins).expect("what was read can be written");
+    let again: SignIns = serde_json::from_str(&text).expect("and read");
+    let all = |sign_ins: &SignIns| -> Vec<(String, Option<String>, Secret, u64)> {
+        let all = sign_ins.iter().map(|(place, one)| {
+            let SignIn {
+                user,
+                refresh_token,
+                since,
+            } = one.clone();
+            (place.clone(), user, refresh_token, since)
+        });
+        all.collect()
+    };
+    assert!(all(&sign_ins) == all(&again));
+}
+
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! somebody is being asked waits for that answer instead of asking again.
 
 mod cure;
-mod id_token;
+pub(super) mod id_token;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
