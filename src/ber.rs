@@ -123,6 +123,12 @@ fn element(bytes: &[u8], depth: u8) -> Option<(u8, &[u8], &[u8])> {
 pub(crate) mod tests {
     use super::*;
 
+    /// An element whose length is given.
+    pub(crate) fn definite(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(content.len()).expect("short");
+        [&[tag, 0x84], &length.to_be_bytes()[..], content].concat()
+    }
+
     /// `bytes` with an end in place of every length that can have one, down to `depth`, and every
     /// string of octets in pieces.
     pub(crate) fn indefinite(bytes: &[u8], depth: u8) -> Vec<u8> {
@@ -130,10 +136,7 @@ pub(crate) mod tests {
         while let Some((tag, content)) = reader.any() {
             let is_string = tag == OCTETS || tag == IMPLICIT_0;
             if depth == 0 || !is_string && tag & CONSTRUCTED == 0 {
-                let length = u32::try_from(content.len()).expect("short");
-                out.extend([tag, 0x84]);
-                out.extend(length.to_be_bytes());
-                out.extend(content);
+                out.extend(definite(tag, content));
                 continue;
             }
             out.extend([tag | CONSTRUCTED, INDEFINITE]);

@@ -152,15 +152,15 @@ impl fmt::Debug for KeyFile {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn bytes(name: &str) -> Vec<u8> {
+    pub(super) fn bytes(name: &str) -> Vec<u8> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/certificates/");
         std::fs::read(format!("{folder}{name}")).expect(name)
     }
 
-    fn read(name: &str, password: Option<&str>) -> Result<KeyFile, Unreadable> {
+    pub(super) fn read(name: &str, password: Option<&str>) -> Result<KeyFile, Unreadable> {
         KeyFile::read(&bytes(name), password.map(Secret::from).as_ref())
     }
 

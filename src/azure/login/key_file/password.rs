@@ -139,3 +139,79 @@ fn add_one_and(hashed: &[u8], number: &mut [u8]) {
         carry = sum >> 8;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY;
+
+    use super::*;
+
+    /// The vectors that the implementations of this derivation have in common.
+    #[test]
+    fn keys_come_out_as_elsewhere() {
+        for (text, purpose, salt, rounds, key) in [
+            (
+                "smeg",
+                Purpose::Encryption,
+                0x0A58_CF64_530D_823F_u64,
+                1,
+                "8aaae6297b6cb04642ab5b077851284eb7128f1a2a7fbca3",
+            ),
+            (
+                "smeg",
+                Purpose::Iv,
+                0x0A58_CF64_530D_823F,
+                1,
+                "79993dfe048d3b76",
+            ),
+            (
+                "smeg",
+                Purpose::Mac,
+                0x3D83_C0E4_546A_C140,
+                1,
+                "8d967d88f6caa9d714800ab3d48051d63f73a312",
+            ),
+            (
+                "queeg",
+                Purpose::Encryption,
+                0x05DE_C959_ACFF_72F7,
+                1000,
+                "ed2034e36328830ff09df1e1a07dd357185dac0d4f9eb3d4",
+            ),
+            (
+                "queeg",
+                Purpose::Iv,
+                0x05DE_C959_ACFF_72F7,
+                1000,
+                "11dedad7758d4860",
+            ),
+        ] {
+            let mut out = vec![0; key.len() / 2];
+            let hash = &SHA1_FOR_LEGACY_USE_ONLY;
+            let derived =
+                Password::new(text).derive(hash, purpose, &salt.to_be_bytes(), rounds, &mut out);
+            assert_eq!(derived, Ok(()));
+            let out: String = out.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(out, key, "{text} {purpose:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_its_password_hashed_so_often_and_no_more() {
+        let (password, mut key) = (Password::new("secret"), [0; 8]);
+        let mut derive = |rounds| {
+            password.derive(
+                &SHA1_FOR_LEGACY_USE_ONLY,
+                Purpose::Iv,
+                b"salt",
+                rounds,
+                &mut key,
+            )
+        };
+        assert_eq!(derive(0), Err(Unreadable::Broken));
+        assert_eq!(derive(1000), Ok(()));
+        assert_eq!(derive(ROUNDS - 999), Err(Unreadable::Encryption));
+        assert_eq!(derive(u32::MAX), Err(Unreadable::Encryption));
+        assert_eq!(derive(1000), Ok(()));
+    }
+}

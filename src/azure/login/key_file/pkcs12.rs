@@ -155,3 +155,108 @@ fn private_key(reader: &mut Reader<'_>, broken: Unreadable) -> Result<RsaKeyPair
     }
     RsaKeyPair::from_der(&key).map_err(|_| Unreadable::KeyKind)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::KeyFile;
+    use super::super::tests::{bytes, read};
+    use super::*;
+    use crate::ber::tests::{definite, indefinite};
+
+    fn assert_whole(name: &str, file: &KeyFile) {
+        let own = pem::parse(bytes("app.crt")).expect("PEM").into_contents();
+        assert_eq!(file.chain.len(), 2, "{name}");
+        assert!(file.chain[0] == own, "{name}");
+    }
+
+    #[test]
+    fn every_way_that_is_in_use_is_read() {
+        for (name, password) in [
+            ("aes.p12", Some("secret")),
+            ("bare.p12", Some("secret")),
+            ("legacy-others.p12", Some("secret")),
+            ("pbmac1.p12", Some("secret")),
+            ("unproved.p12", Some("secret")),
+            ("unproved-legacy.p12", Some("secret")),
+            ("wide.p12", Some("Grüße-🔑")),
+            ("open.p12", Some("")),
+            ("none.p12", Some("")),
+            ("none.p12", None),
+        ] {
+            assert_whole(name, &read(name, password).expect(name));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        use Unreadable as U;
+        for (name, password, wrong) in [
+            ("certless.p12", Some("secret"), U::NoCertificate),
+            ("keyless.p12", Some("secret"), U::NoKey),
+            ("ec.p12", Some("secret"), U::KeyKind),
+            ("rc4.p12", Some("secret"), U::Encryption),
+            ("costly.p12", Some("secret"), U::Encryption),
+            ("bare.p12", None, U::PasswordMissing),
+            ("bare.p12", Some("wrong"), U::PasswordWrong),
+            ("none.p12", Some("wrong"), U::PasswordWrong),
+            ("pbmac1.p12", Some("wrong"), U::PasswordWrong),
+            ("unproved.p12", Some("wrong"), U::PasswordWrong),
+            ("unproved-legacy.p12", None, U::PasswordMissing),
+            ("unproved-legacy.p12", Some("wrong"), U::PasswordWrong),
+        ] {
+            assert_eq!(read(name, password).err(), Some(wrong), "{name}");
+        }
+    }
+
+    /// What comes out of a wrong password is padded well once in 256 times.
+    #[test]
+    fn without_a_checksum_no_wrong_password_looks_like_damage() {
+        for name in ["unproved.p12", "unproved-legacy.p12"] {
+            for number in 0..600 {
+                let wrong = read(name, Some(&format!("wrong {number}")));
+                assert_eq!(wrong.err(), Some(Unreadable::PasswordWrong), "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_may_be_left_open() {
+        let secret = Secret::from("secret");
+        for name in ["modern.p12", "legacy.p12", "pbmac1.p12", "bare.p12"] {
+            let open = indefinite(&bytes(name), 9);
+            assert_whole(name, &KeyFile::read(&open, Some(&secret)).expect(name));
+        }
+        // Further in, where a checksum would notice.
+        for name in ["unproved.p12", "unproved-legacy.p12"] {
+            let whole = bytes(name);
+            let mut inside = Reader::new(&whole).inside(SEQUENCE).expect(name);
+            inside.number().expect(name);
+            let (_, mut safes) = content(&mut inside).expect(name);
+            let safes = indefinite(&safes.string(OCTETS).expect(name), 9);
+            let safes = definite(EXPLICIT_0, &definite(OCTETS, &safes));
+            let safes = definite(SEQUENCE, &[&definite(OID, DATA)[..], &safes].concat());
+            let whole = definite(SEQUENCE, &[&[2, 1, 3], &safes[..]].concat());
+            assert_whole(name, &KeyFile::read(&whole, Some(&secret)).expect(name));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_changed_bytes_make_it_panic(
+            name in prop::sample::select(vec![
+                "bare.p12", "modern.p12", "pbmac1.p12", "unproved.p12", "unproved-legacy.p12",
+            ]),
+            changes in vec((any::<prop::sample::Index>(), 1_u8..), 1..4),
+        ) {
+            let mut bytes = bytes(name);
+            for (at, change) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] ^= change;
+            }
+            let _ = KeyFile::read(&bytes, Some(&Secret::from("secret")));
+        }
+    }
+}
