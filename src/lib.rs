@@ -19,6 +19,7 @@
 //! answer the same way back.
 
 pub mod azure;
+mod ber;
 pub mod child;
 pub mod cli;
 pub mod clock;

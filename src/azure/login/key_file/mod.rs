@@ -1,14 +1,21 @@
 //! Reading a key and its certificates from a file: PEM or PKCS#12, with or without a password.
 
+mod algorithm;
+mod encryption;
+mod mac;
+mod password;
+mod pkcs12;
+
 use std::fmt;
 
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
-use p12_keystore::Pkcs12Archive;
-use p12_keystore::error::Error as Pkcs12Error;
 use pem::Pem;
-use pkcs8::EncryptedPrivateKeyInfoRef;
 use zeroize::Zeroizing;
 
+use self::algorithm::PBES2;
+use self::encryption::Encrypted;
+use self::password::Password;
+use crate::ber::{Reader, SEQUENCE};
 use crate::secret::Secret;
 
 /// A private key, and the certificates that vouch for it.
@@ -45,9 +52,9 @@ impl KeyFile {
     /// # Errors
     /// What is wrong with the file or the password.
     pub(super) fn read(bytes: &[u8], password: Option<&Secret>) -> Result<Self, Unreadable> {
-        // DER of a sequence, which no text begins with.
-        let (key, certificates) = if bytes.first() == Some(&0x30) {
-            pkcs12(bytes, password)?
+        // No text begins with it.
+        let (key, certificates) = if bytes.first() == Some(&SEQUENCE) {
+            pkcs12::read(bytes, password)?
         } else {
             pem(bytes, password)?
         };
@@ -59,28 +66,6 @@ impl KeyFile {
 }
 
 type Parts = (RsaKeyPair, Vec<Vec<u8>>);
-
-fn pkcs12(bytes: &[u8], password: Option<&Secret>) -> Result<Parts, Unreadable> {
-    let text = password.map_or("", Secret::expose);
-    let archive = Pkcs12Archive::from_pkcs12(bytes, text).map_err(|error| match error {
-        // The password is proved by a checksum or, without one, by what comes out.
-        Pkcs12Error::MacError(_) | Pkcs12Error::Pkcs5Error(_) | Pkcs12Error::UnpadError => {
-            if password.is_none() {
-                Unreadable::PasswordMissing
-            } else {
-                Unreadable::PasswordWrong
-            }
-        }
-        Pkcs12Error::UnsupportedEncryptionScheme | Pkcs12Error::UnsupportedMacAlgorithm => {
-            Unreadable::Encryption
-        }
-        _ => Unreadable::Broken,
-    })?;
-    let key = archive.keys.first().ok_or(Unreadable::NoKey)?;
-    let key = RsaKeyPair::from_pkcs8(key.key.as_der()).map_err(|_| Unreadable::KeyKind)?;
-    let certificates = archive.certs.iter().map(|bag| bag.cert.as_der().to_vec());
-    Ok((key, certificates.collect()))
-}
 
 fn pem(bytes: &[u8], password: Option<&Secret>) -> Result<Parts, Unreadable> {
     let sections = pem::parse_many(bytes).map_err(|_| Unreadable::Broken)?;
@@ -110,26 +95,23 @@ fn private_key(section: Pem, password: Option<&Secret>) -> Result<RsaKeyPair, Un
         "RSA PRIVATE KEY" => RsaKeyPair::from_der(&der),
         "ENCRYPTED PRIVATE KEY" => {
             let password = password.ok_or(Unreadable::PasswordMissing)?;
-            RsaKeyPair::from_pkcs8(decrypted(&der, password)?.as_bytes())
+            RsaKeyPair::from_pkcs8(&decrypted(&der, password)?)
         }
         _ => return Err(Unreadable::KeyKind),
     };
     pair.map_err(|_| Unreadable::KeyKind)
 }
 
-fn decrypted(der: &[u8], password: &Secret) -> Result<pkcs8::SecretDocument, Unreadable> {
-    use pkcs8::pkcs5::Error as Pkcs5;
-    // A scheme that is not known cannot be told from damage.
-    let key = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| Unreadable::Encryption)?;
-    key.decrypt(password.expose()).map_err(|error| match error {
-        pkcs8::Error::EncryptedPrivateKey(
-            Pkcs5::NoPbes1CryptSupport
-            | Pkcs5::UnsupportedAlgorithm { .. }
-            | Pkcs5::AlgorithmParametersInvalid { .. },
-        ) => Unreadable::Encryption,
-        // Wrong padding, or what comes out is no key.
-        _ => Unreadable::PasswordWrong,
-    })
+fn decrypted(der: &[u8], password: &Secret) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    let encrypted = Encrypted::read(&mut Reader::new(der)).ok_or(Unreadable::Broken)?;
+    // The other ways are PKCS#12's own.
+    if encrypted.how.id != PBES2 {
+        return Err(Unreadable::Encryption);
+    }
+    let key = encrypted.open(&Password::new(password.expose()))?;
+    // Not every wrong password breaks the padding.
+    let is_key = Reader::new(&key).inside(SEQUENCE).is_some();
+    is_key.then_some(key).ok_or(Unreadable::PasswordWrong)
 }
 
 /// The key's own certificate first.
@@ -170,15 +152,15 @@ impl fmt::Debug for KeyFile {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn bytes(name: &str) -> Vec<u8> {
+    pub(super) fn bytes(name: &str) -> Vec<u8> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/certificates/");
         std::fs::read(format!("{folder}{name}")).expect(name)
     }
 
-    fn read(name: &str, password: Option<&str>) -> Result<KeyFile, Unreadable> {
+    pub(super) fn read(name: &str, password: Option<&str>) -> Result<KeyFile, Unreadable> {
         KeyFile::read(&bytes(name), password.map(Secret::from).as_ref())
     }
 
