@@ -106,7 +106,7 @@ fn with_port(host: &str, request: &Request<Incoming>) -> String {
 async fn relay_away(faults: &mut watch::Receiver<FaultSet>) {
     let waited = faults.wait_for(|faults| faults.relay_away).await.map(drop);
     if waited.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
