@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::super::tool;
 use super::Source;
 use crate::settings::Environment;
 
@@ -38,9 +39,7 @@ impl Keyring {
                 .path("XDG_RUNTIME_DIR")
                 .is_some_and(|folder| folder.join("bus").exists());
         let path = environment.path("PATH").filter(|_| bus)?;
-        let program = std::env::split_paths(&path)
-            .map(|folder| folder.join(PROGRAM))
-            .find(|program| program.is_file())?;
+        let program = tool::find(PROGRAM, Some(path.as_os_str()))?;
         Some(Self { program })
     }
 

@@ -259,3 +259,25 @@ fn a_keyring_needs_a_desktop_and_its_bus() {
         assert!(Keyring::find(&environment).is_none(), "{variables:?}");
     }
 }
+
+#[test]
+fn a_keyring_is_not_spoken_to_through_whatever_lies_in_the_callers_folder() {
+    let folder = tempfile::tempdir_in(".").expect("a folder");
+    let environment = with_keyring(folder.path(), "exit 1");
+    let name = folder.path().file_name().and_then(|name| name.to_str());
+    let find = |path: &str| {
+        let variables = ["DISPLAY", "DBUS_SESSION_BUS_ADDRESS"];
+        let variables = variables.map(|name| (name, environment.text(name).expect("set")));
+        let all = variables
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
+        Keyring::find(&Environment::of(all.chain([("PATH", path)])))
+    };
+    assert!(find(name.expect("text")).is_none(), "a relative folder");
+    let whole = std::path::absolute(folder.path()).expect("a path");
+    let whole = whole.to_str().expect("text");
+    assert!(find(whole).is_some());
+    let program = folder.path().join("secret-tool");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).expect("sets the mode");
+    assert!(find(whole).is_none(), "it is no program");
+}
