@@ -22,6 +22,11 @@ const SLOWER: Duration = Duration::from_secs(5);
 /// The longest pause while the server cannot be reached.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// The longest that a code is taken to be good for, whatever the server says,
+const LONGEST_LIFE: Duration = Duration::from_hours(1);
+/// and the longest pause between two questions.
+const LONGEST_INTERVAL: Duration = Duration::from_mins(1);
+
 const PENDING: &str = "authorization_pending";
 const SLOW_DOWN: &str = "slow_down";
 
@@ -49,6 +54,19 @@ fn five() -> u64 {
     5
 }
 
+impl Started {
+    /// How long the code is good.
+    fn life(&self) -> Duration {
+        Duration::from_secs(self.expires_in).min(LONGEST_LIFE)
+    }
+
+    /// How long to wait before the server is asked.
+    fn interval(&self) -> Duration {
+        let interval = Duration::from_secs(self.interval.max(1));
+        interval.min(LONGEST_INTERVAL)
+    }
+}
+
 pub(super) fn make(gear: &Gear<'_>) -> Made {
     let desk = Desk::new(gear)?;
     let path = ["oauth2", "v2.0", "devicecode"];
@@ -67,7 +85,7 @@ impl Ask for DeviceCode {
         self.teller.tell(&Prompt::DeviceCode {
             url: &started.verification_uri,
             code: &started.user_code,
-            minutes: started.expires_in / 60,
+            minutes: started.life().as_secs() / 60,
         });
         self.poll(wish, &started).await
     }
@@ -100,8 +118,8 @@ impl DeviceCode {
         ];
         grant.extend(wish.claims.map(|claims| ("claims", claims)));
         let endpoint = &self.desk.endpoint;
-        let end = Instant::now() + Duration::from_secs(started.expires_in);
-        let mut interval = Duration::from_secs(started.interval.max(1));
+        let end = Instant::now() + started.life();
+        let mut interval = started.interval();
         loop {
             sleep(interval).await;
             let answer = endpoint
@@ -145,7 +163,7 @@ fn patience(error: &Ungranted, interval: Duration) -> Option<Duration> {
     match error {
         Ungranted::Refused(refused) => match refused.error.as_str() {
             PENDING => Some(interval),
-            SLOW_DOWN => Some(interval + SLOWER),
+            SLOW_DOWN => Some((interval + SLOWER).min(LONGEST_INTERVAL)),
             _ => None,
         },
         // The code is good still; the network is asked more rarely (RFC 8628, 3.5).
@@ -183,5 +201,24 @@ mod tests {
         for ended in ["authorization_declined", "expired_token", "invalid_grant"] {
             assert_eq!(patience(&refused(ended), five), None);
         }
+    }
+
+    #[test]
+    fn no_number_of_the_servers_is_taken_at_its_word() {
+        let started = |seconds: u64| Started {
+            device_code: "code".into(),
+            user_code: String::new(),
+            verification_uri: String::new(),
+            expires_in: seconds,
+            interval: seconds,
+        };
+        assert_eq!(started(0).interval(), Duration::from_secs(1));
+        assert_eq!(started(30).interval(), Duration::from_secs(30));
+        assert_eq!(started(900).life(), Duration::from_mins(15));
+        let endless = started(u64::MAX);
+        assert_eq!(endless.life(), Duration::from_hours(1));
+        assert_eq!(endless.interval(), Duration::from_mins(1));
+        let slower = patience(&refused("slow_down"), endless.interval());
+        assert_eq!(slower, Some(Duration::from_mins(1)));
     }
 }
