@@ -142,7 +142,7 @@ impl DeviceCode {
             return endpoint.told(error, "");
         };
         let (code, what, hint) = match refused.error.as_str() {
-            "authorization_declined" | "access_denied" => (
+            error if user::has_declined(error, &refused.error_description) => (
                 Code::SignInRefused,
                 "the sign-in was declined on the other device",
                 "try again, and approve it there",

@@ -102,6 +102,23 @@ async fn somebody_may_cancel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_blocked_has_not_cancelled() {
+    let world = World::new().await;
+    let mut asking = world.by_browser();
+    let page = asking.page().await.unwrap();
+    let mut back = url::Url::parse(&value(&page, "redirect_uri").unwrap()).unwrap();
+    back.query_pairs_mut()
+        .append_pair("error", "access_denied")
+        .append_pair("error_description", "AADSTS53003: Access has been blocked.")
+        .append_pair("state", &value(&page, "state").unwrap());
+    let shown = get(back.as_str()).await;
+    assert!(!shown.body.contains("cancelled"), "{}", shown.body);
+    let ran = asking.ended().await;
+    let ran = ran.failed(3, &["refused the sign-in", "AADSTS53003", "which policy"]);
+    assert!(!ran.stderr.contains("cancelled"), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_ends_the_waiting() {
     let world = World::new().await;
     let mut asking = world.by_browser();

@@ -25,7 +25,7 @@ use crate::secret::{Secret, random_hex};
 
 use open::Browsers;
 use page::Page;
-use redirect::{Redirect, Returned};
+use redirect::{Redirect, Refusal, Returned};
 
 /// How long somebody may take to finish.
 const DEADLINE: Duration = Duration::from_mins(5);
@@ -138,20 +138,9 @@ impl Browser {
         returned: &Returned,
     ) -> Result<Granted, Error> {
         let endpoint = &self.desk.endpoint;
-        let code = returned.code().map_err(|(error, description)| {
-            let words = if description.is_empty() {
-                error
-            } else {
-                description
-            };
-            if error == "access_denied" {
-                let what = "the sign-in was cancelled in the browser";
-                return token_endpoint::refusal(Code::SignInRefused, what, words)
-                    .hinted("run it again to sign in after all");
-            }
-            let what = format!("{} refused the sign-in", endpoint.host());
-            token_endpoint::refusal(Code::SignInRefused, &what, words)
-        })?;
+        let code = returned
+            .code()
+            .map_err(|refusal| refused(endpoint.host(), refusal))?;
         let grant = [
             ("grant_type", "authorization_code"),
             ("client_id", &self.desk.client_id),
@@ -173,6 +162,21 @@ impl Browser {
         }
         Ok(granted)
     }
+}
+
+/// The browser came back without a code.
+fn refused(host: &str, refusal: &Refusal) -> Error {
+    let words = match refusal.description.as_str() {
+        "" => &refusal.error,
+        description => description,
+    };
+    if user::has_declined(&refusal.error, &refusal.description) || refusal.subcode == "cancel" {
+        let what = "the sign-in was cancelled in the browser";
+        return token_endpoint::refusal(Code::SignInRefused, what, words)
+            .hinted("run it again to sign in after all");
+    }
+    let what = format!("{host} refused the sign-in");
+    token_endpoint::refusal(Code::SignInRefused, &what, words)
 }
 
 fn unfinished() -> Error {

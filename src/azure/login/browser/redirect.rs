@@ -46,12 +46,21 @@ pub(super) struct Redirect {
 /// What the browser came back with.
 #[derive(Debug)]
 pub(super) struct Returned {
-    answer: Result<Secret, (String, String)>,
+    answer: Result<Secret, Refusal>,
     page: oneshot::Sender<Page>,
     connections: JoinSet<()>,
 }
 
-type Arrival = (Result<Secret, (String, String)>, oneshot::Sender<Page>);
+/// Why the browser came back without a code, in Entra's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) error: String,
+    /// Empty where there is none, as the next one.
+    pub(super) description: String,
+    pub(super) subcode: String,
+}
+
+type Arrival = (Result<Secret, Refusal>, oneshot::Sender<Page>);
 
 impl Redirect {
     /// Listens on any free port.
@@ -117,11 +126,9 @@ impl Redirect {
 }
 
 impl Returned {
-    /// The code, or the error and its description.
-    pub(super) fn code(&self) -> Result<&Secret, (&str, &str)> {
-        self.answer
-            .as_ref()
-            .map_err(|(error, description)| (error.as_str(), description.as_str()))
+    /// The code.
+    pub(super) fn code(&self) -> Result<&Secret, &Refusal> {
+        self.answer.as_ref()
     }
 
     /// Shows `page` in the browser, if it still waits.
@@ -168,9 +175,11 @@ async fn answer(
     };
     let result = match (value("state"), value("code"), value("error")) {
         (Some(given), Some(code), None) if given == state => Ok(Secret::from(code)),
-        (Some(given), _, Some(error)) if given == state => {
-            Err((error, value("error_description").unwrap_or_default()))
-        }
+        (Some(given), _, Some(error)) if given == state => Err(Refusal {
+            error,
+            description: value("error_description").unwrap_or_default(),
+            subcode: value("error_subcode").unwrap_or_default(),
+        }),
         _ => {
             tracing::info!("the browser came with what belongs to another sign-in");
             return respond(StatusCode::BAD_REQUEST, &Page::stray());

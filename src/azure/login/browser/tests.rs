@@ -71,7 +71,12 @@ async fn both_loopbacks_are_listened_on() {
     let last = tokio::spawn(async move { request("::1", port, line).await });
     let returned = waiting.await.expect("returns");
     let refused = returned.code().expect_err("an error");
-    assert_eq!(refused, ("access_denied", "AADSTS65004: no"));
+    let expected = Refusal {
+        error: "access_denied".to_owned(),
+        description: "AADSTS65004: no".to_owned(),
+        subcode: String::new(),
+    };
+    assert_eq!(*refused, expected);
     let error = Error::new(
         Code::SignInRefused,
         "the sign-in was cancelled in the browser",
@@ -82,6 +87,30 @@ async fn both_loopbacks_are_listened_on() {
         page.contains("The sign-in was cancelled in the browser."),
         "{page}"
     );
+}
+
+#[test]
+fn only_who_cancels_has_cancelled() {
+    let told = |description: &str, subcode: &str| {
+        let refusal = Refusal {
+            error: "access_denied".to_owned(),
+            description: description.to_owned(),
+            subcode: subcode.to_owned(),
+        };
+        let error = refused("login.example", &refusal);
+        (error.what().contains("cancelled"), error.hint().to_owned())
+    };
+    for (description, subcode) in [
+        ("AADSTS65004: User declined to consent.", ""),
+        ("the user canceled the authentication", "cancel"),
+        ("", ""),
+    ] {
+        assert!(told(description, subcode).0, "{description}");
+    }
+    let (cancelled, hint) = told("AADSTS53003: Access has been blocked.", "");
+    assert!(!cancelled && hint.contains("which policy"), "{hint}");
+    let (cancelled, _) = told("AADSTS90094: An administrator has to consent.", "");
+    assert!(!cancelled);
 }
 
 #[test]

@@ -37,9 +37,28 @@ impl Cure {
     }
 }
 
+/// Whether the person did not want to sign in. Entra says `access_denied` also where it is Entra
+/// that does not want it: then the description has another number.
+pub(in super::super) fn has_declined(error: &str, description: &str) -> bool {
+    match error {
+        "authorization_declined" => true,
+        "access_denied" => description.is_empty() || description.contains("AADSTS65004"),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entra_may_be_the_one_that_declines() {
+        assert!(has_declined("authorization_declined", "AADSTS70018: no"));
+        assert!(has_declined("access_denied", "AADSTS65004: no"));
+        assert!(has_declined("access_denied", ""));
+        assert!(!has_declined("access_denied", "AADSTS90094: no"));
+        assert!(!has_declined("expired_token", ""));
+    }
 
     fn cure(error: &str, description: &str) -> Cure {
         Cure::of(&Refused {

@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::secret::Secret;
 
 use cure::Cure;
+pub(super) use cure::has_declined;
 pub(super) use id_token::{claims, name};
 
 /// The client that users of Azure's developer tools sign in with, in every tenant.
