@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use arcproxy::azure::cloud::Cloud;
 use arcproxy::azure::login::{self, Auth, Prompt, SignIn, SignInSettings, Teller};
 use arcproxy::clock::Clock;
+use arcproxy::error::Code;
 use arcproxy::net::{Https, Net, Trust};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use tokio::sync::mpsc;
@@ -130,6 +131,42 @@ async fn two_that_need_a_token_ask_once() {
         another = answering => panic!("asked again, with {another:?}"),
     }
     assert_eq!(sign_in.description(), "ana@contoso.com (device-code)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_while_somebody_is_asked_does_not_keep_from_asking_again() {
+    let world = World::new().await;
+    let (sign_in, mut codes) = method(&world).await;
+    let (entra, faults) = (world.emulator.entra(), world.emulator.faults());
+    // No answer of Entra's, and none that passes by waiting.
+    faults.update(|set| set.entra.status = Some(404));
+    let error = sign_in.bearer(ARM).await.unwrap_err();
+    assert_eq!(error.code(), Code::SignInUnreachable, "{error}");
+    faults.update(|set| set.entra.status = None);
+    let approving = async {
+        let code = codes.recv().await.unwrap();
+        assert!(entra.approve_device(&code, ANA));
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        got = sign_in.bearer(ARM) => assert!(got.is_ok(), "{got:?}"),
+        () = approving => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_declined_is_not_asked_again_so_soon() {
+    let world = World::new().await;
+    let (sign_in, mut codes) = method(&world).await;
+    let declining = async {
+        let code = codes.recv().await.unwrap();
+        assert!(world.emulator.entra().decline_device(&code));
+    };
+    let (declined, ()) = tokio::join!(sign_in.bearer(ARM), declining);
+    assert_eq!(declined.unwrap_err().code(), Code::SignInRefused);
+    let again = sign_in.bearer(ARM).await.unwrap_err();
+    assert!(again.what().contains("declined"), "{again}");
+    assert!(codes.try_recv().is_err(), "no other code is shown");
 }
 
 #[tokio::test(flavor = "multi_thread")]

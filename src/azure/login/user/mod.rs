@@ -19,7 +19,7 @@ use super::presence;
 use super::token_endpoint::{Granted, Refused, Sending, TokenEndpoint, Ungranted};
 use super::{AccessToken, Auth, Gear, Made, SignIn, Unavailable};
 use crate::azure::pop::PopKey;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::secret::Secret;
 
 use cure::Cure;
@@ -198,6 +198,7 @@ impl User {
         *unanswered = answer
             .as_ref()
             .err()
+            .filter(|error| is_an_answer(error))
             .map(|error| (Instant::now(), error.clone()));
         let granted = answer?;
         if let Some(person) = renewed(&granted, now) {
@@ -296,6 +297,11 @@ impl User {
             self.kept.renew(&self.place, &used.refresh, &person).await;
         }
     }
+}
+
+/// Whether somebody failed to answer, or answered and was refused: a fault on the way is neither.
+fn is_an_answer(error: &Error) -> bool {
+    matches!(error.code(), Code::NotSignedIn | Code::SignInRefused)
 }
 
 /// The person that `granted` tells of, who was `before`.
