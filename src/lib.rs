@@ -42,6 +42,8 @@ pub mod tunnel;
 
 use std::ffi::OsString;
 
+use tokio::runtime::Runtime;
+
 use crate::cli::{Cli, Instead};
 use crate::error::{Code, Error};
 use crate::printer::{Printer, Stdout};
@@ -75,7 +77,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn begin(cli: Cli, printer: Printer) -> Result<u8, Error> {
     let environment = Environment::process();
     if let Some(Instead::Logout) = cli.instead {
-        return commands::logout(&settings::kept(&environment), printer);
+        let kept = settings::kept(&environment);
+        return runtime()?.block_on(commands::logout(&kept, printer));
     }
     if cli.token_is_shown {
         printer.warn(
@@ -88,14 +91,18 @@ fn begin(cli: Cli, printer: Printer) -> Result<u8, Error> {
         return Err(Error::new(Code::Usage, "-f - and -o json both want stdout")
             .hinted("write the kubeconfig to a file, or leave -o json out"));
     }
-    // One thread: a request passes through several tasks, and to wake one where the last one ran
-    // takes less CPU time. docs/performance.md has the figures.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(Code::Unexpected, "cannot start").caused_by(&error))?;
+    let runtime = runtime()?;
     let code = runtime.block_on(commands::connect(settings, printer));
     // A blocking read of stdin may be on its way still; nothing waits for it.
     runtime.shutdown_background();
     code
+}
+
+/// One thread: a request passes through several tasks, and to wake one where the last one ran takes
+/// less CPU time. docs/performance.md has the figures.
+fn runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Code::Unexpected, "cannot start").caused_by(&error))
 }

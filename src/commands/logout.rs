@@ -7,12 +7,13 @@ use crate::printer::{Event, Printer};
 /// Removes what is kept, and tells whose it was. Returns the exit code.
 ///
 /// # Errors
-/// It is still there.
-pub fn logout(kept: &Kept, printer: Printer) -> Result<u8, Error> {
-    let gone = kept.remove_all()?;
+/// Something is still there, or may be.
+pub async fn logout(kept: &Kept, printer: Printer) -> Result<u8, Error> {
+    let (gone, done) = kept.remove_all().await;
     for (who, from) in &gone {
         printer.tell(&Event::SignedOut { who, from });
     }
+    done?;
     if gone.is_empty() {
         printer.tell(&Event::NobodySignedIn);
     }

@@ -23,14 +23,14 @@ struct Azd {
     bound: Option<Arc<dyn SignIn>>,
 }
 
-pub(super) fn make(gear: &Gear<'_>) -> Made {
+pub(super) async fn make(gear: &Gear<'_>) -> Made {
     let settings = gear.settings;
     let path = settings.environment.path("PATH");
     if tool::find("azd", path.as_deref().map(Path::as_os_str)).is_none() {
         let why = "azd is not on the PATH".to_owned();
         return Err(Unavailable::NotConfigured(why));
     }
-    let bound = browser::make(gear).ok();
+    let bound = browser::make(gear).await.ok();
     if settings.auth == Auth::Auto && settings.needs_bound && bound.is_none() {
         let why = "it has no token for the cluster, and there is no browser to get one with";
         return Err(Unavailable::NotConfigured(why.to_owned()));

@@ -67,7 +67,7 @@ impl Started {
     }
 }
 
-pub(super) fn make(gear: &Gear<'_>) -> Made {
+pub(super) async fn make(gear: &Gear<'_>) -> Made {
     let desk = Desk::new(gear)?;
     let path = ["oauth2", "v2.0", "devicecode"];
     let device = DeviceCode {
@@ -75,7 +75,7 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
         teller: gear.teller.clone(),
         desk: desk.clone(),
     };
-    user::make(gear, Auth::DeviceCode, desk, Box::new(device), None)
+    user::make(gear, Auth::DeviceCode, desk, Box::new(device), None).await
 }
 
 #[async_trait]

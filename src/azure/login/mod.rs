@@ -227,7 +227,7 @@ pub async fn choose(
         clock,
         teller,
     };
-    let (auth, made) = first(&gear)?;
+    let (auth, made) = first(&gear).await?;
     if let Some(subscription) = &settings.subscription
         && settings.tenant.is_none()
         && (auth.is_a_person() || (auth.goes_by_tenant() && made.is_err()))
@@ -238,7 +238,7 @@ pub async fn choose(
             tenant_is_found: true,
             ..settings.clone()
         };
-        return match make(auth, &Gear { settings, ..gear }) {
+        return match make(auth, &Gear { settings, ..gear }).await {
             Ok(method) => Ok(method),
             Err(unavailable) => Err(unavailable.told(auth)),
         };
@@ -247,15 +247,17 @@ pub async fn choose(
 }
 
 /// The method that the settings name or the first that is configured, if only in part.
-fn first(gear: &Gear<'_>) -> Result<(Auth, Ready), Error> {
+async fn first(gear: &Gear<'_>) -> Result<(Auth, Ready), Error> {
     let auth = gear.settings.auth;
     if auth != Auth::Auto {
-        let made = make(auth, gear).map_err(|unavailable| unavailable.told(auth));
+        let made = make(auth, gear)
+            .await
+            .map_err(|unavailable| unavailable.told(auth));
         return Ok((auth, made));
     }
     let mut passed_over = Vec::new();
     for auth in Auth::ORDER {
-        let made = match make(auth, gear) {
+        let made = match make(auth, gear).await {
             Ok(method) => Ok(method),
             Err(Unavailable::Wrong(error)) => Err(error),
             Err(Unavailable::NotConfigured(why)) => {
@@ -284,7 +286,7 @@ impl Unavailable {
     }
 }
 
-fn make(auth: Auth, gear: &Gear<'_>) -> Made {
+async fn make(auth: Auth, gear: &Gear<'_>) -> Made {
     match auth {
         Auth::ServicePrincipal => service_principal::make(gear),
         Auth::WorkloadIdentity => workload_identity::make(gear),
@@ -292,11 +294,11 @@ fn make(auth: Auth, gear: &Gear<'_>) -> Made {
         Auth::AzurePipelines => azure_pipelines::make(gear),
         Auth::AzureCli => azure_cli::make(gear),
         Auth::ManagedIdentity => managed_identity::make(gear),
-        Auth::Browser => browser::make(gear),
-        Auth::DeviceCode => device_code::make(gear),
-        Auth::Azd => azd::make(gear),
+        Auth::Browser => browser::make(gear).await,
+        Auth::DeviceCode => device_code::make(gear).await,
+        Auth::Azd => azd::make(gear).await,
         // `auto` is all of the others.
-        Auth::Auto => first(gear)?.1.map_err(Unavailable::Wrong),
+        Auth::Auto => Box::pin(first(gear)).await?.1.map_err(Unavailable::Wrong),
     }
 }
 

@@ -111,6 +111,63 @@ async fn signing_out_forgets_it_and_says_whose_it_was() {
     assert!(asking.page().await.is_some(), "somebody is asked again");
 }
 
+/// A `secret-tool` that says in the pipe `asked` that it runs.
+fn with_keyring(world: &World, command: &mut tokio::process::Command, script: &str) {
+    let program = world.path("secret-tool");
+    let script = format!("#!/bin/sh\ncd {}\n{script}\n", world.home().display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    command
+        .env("DISPLAY", ":0")
+        .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
+        .env("PATH", format!("{}:/usr/bin:/bin", world.home().display()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keyring_that_hangs_keeps_no_signal_from_ending_it() {
+    for arguments in [&TRUE[..], &BROWSER] {
+        let world = World::new().await;
+        let asked = world.path("asked");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &asked, kind, mode, 0).unwrap();
+        let mut command = world.by_person(arguments);
+        with_keyring(&world, &mut command, "echo x >asked; exec sleep 1000");
+        let asking = Asking::start(command);
+        let begun = tokio::task::spawn_blocking(|| std::fs::read_to_string(asked));
+        begun.await.unwrap().unwrap();
+        let signalled = Instant::now();
+        asking.signal("TERM");
+        assert_eq!(asking.ended().await.code, Some(143), "{arguments:?}");
+        let took = signalled.elapsed();
+        assert!(took < std::time::Duration::from_secs(30), "{took:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_asked_to_unlock_a_keyring_where_nobody_can_answer() {
+    let world = World::new().await;
+    let mut command = world.by_person(&TRUE);
+    with_keyring(&world, &mut command, "echo \"$@\" >>asked; exec sleep 1000");
+    let ran = Ran::of(&mut command).await;
+    ran.failed(3, &["no sign-in method is configured"]);
+    let asked = std::fs::read_to_string(world.path("asked")).unwrap();
+    assert_eq!(asked, "search application arcproxy kind sign-ins\n", "once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_tells_that_a_keyring_is_locked() {
+    let world = World::new().await;
+    world.sign_ana_in().await;
+    let mut command = world.arcproxy(&["logout"]);
+    let locked = r#"[ "$1" = search ] || exit 1; printf '[/1]\nlabel = x\n'"#;
+    with_keyring(&world, &mut command, locked);
+    let ran = Ran::of(&mut command).await;
+    let ran = ran.failed(1, &["the keyring is locked", "run `arcproxy logout`"]);
+    assert!(ran.stdout.contains("Signed out ana@"), "{}", ran.stdout);
+    assert!(!world.sign_ins().exists(), "what is in the file is removed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_cache_nothing_is_kept_or_used() {
     let world = World::new().await;

@@ -39,7 +39,7 @@ struct Browser {
     teller: Teller,
 }
 
-pub(super) fn make(gear: &Gear<'_>) -> Made {
+pub(super) async fn make(gear: &Gear<'_>) -> Made {
     let desk = Desk::new(gear)?;
     let path = ["oauth2", "v2.0", "authorize"];
     let environment = &gear.settings.environment;
@@ -50,7 +50,7 @@ pub(super) fn make(gear: &Gear<'_>) -> Made {
         desk: desk.clone(),
     };
     let unfit = presence::no_desktop(environment);
-    user::make(gear, Auth::Browser, desk, Box::new(browser), unfit)
+    user::make(gear, Auth::Browser, desk, Box::new(browser), unfit).await
 }
 
 /// What one sign-in is known by.

@@ -153,7 +153,7 @@ async fn nobody_is_waited_for_without_end() {
             }
         }),
     };
-    let Ok(browser) = make(&gear) else {
+    let Ok(browser) = make(&gear).await else {
         panic!("it is made when it is chosen");
     };
     let began = tokio::time::Instant::now();

@@ -10,10 +10,12 @@ mod keyring;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize, Serializer};
-use tokio::task::spawn_blocking;
+use tokio::sync::OnceCell;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -32,6 +34,8 @@ const SIGN_INS: usize = 16;
 pub struct Kept {
     folder: Option<Folder>,
     keyring: Option<Keyring>,
+    /// What was there when it was first looked for somebody who need not be asked.
+    known: Arc<OnceCell<SignIns>>,
 }
 
 /// What a sign-in is kept under: who asks, where, for users of which tenant.
@@ -70,38 +74,55 @@ impl Place {
         let path = authority.path().trim_end_matches('/');
         Self(format!("{origin}{path}/{tenant} {client_id}").to_ascii_lowercase())
     }
+
+    /// Who of `sign_ins` has signed in here.
+    fn pick(&self, mut sign_ins: SignIns) -> Option<Person> {
+        let sign_in = sign_ins.remove(&self.0)?;
+        Some(Person {
+            name: sign_in.user,
+            refresh: sign_in.refresh_token,
+        })
+    }
 }
 
 impl Kept {
     /// Keeps sign-ins in the desktop's keyring, if `environment` tells of one, else in `folder`, if
     /// there is one. It need not exist.
     pub fn new(environment: &Environment, folder: Option<PathBuf>) -> Self {
+        let folder = folder.map(Folder);
+        let mark = folder.as_ref().map(Folder::mark);
         Self {
-            folder: folder.map(Folder),
-            keyring: Keyring::find(environment),
+            folder,
+            keyring: Keyring::find(environment, mark),
+            known: Arc::default(),
         }
     }
 
-    /// Who has signed in under `place`. May block the thread until a keyring is unlocked.
-    pub(super) fn person(&self, place: &Place) -> Option<Person> {
-        let sign_in = self
-            .sources()
-            .find_map(|source| readable(source).remove(&place.0))?;
-        Some(Person {
-            name: sign_in.user,
-            refresh: sign_in.refresh_token,
-        })
+    /// The same, but nobody is asked to unlock a keyring, and none is waited for for long.
+    pub(super) fn quietly(mut self) -> Self {
+        if let Some(keyring) = &mut self.keyring {
+            keyring.asks = false;
+        }
+        self
     }
 
-    /// As [`Kept::person`], off the async workers.
-    pub(super) async fn find(&self, place: &Place) -> Option<Person> {
-        let (kept, place) = (self.clone(), place.clone());
-        spawn_blocking(move || kept.person(&place)).await.ok()?
+    /// Who has signed in under `place`.
+    ///
+    /// Cancel safe, but that a keyring may be asked for in vain.
+    pub(super) async fn person(&self, place: &Place) -> Option<Person> {
+        place.pick(self.all().await)
+    }
+
+    /// As [`Kept::person`], but looks only once in a run, as [quietly](Kept::quietly): for whoever
+    /// has yet to decide whom to ask.
+    pub(super) async fn known(&self, place: &Place) -> Option<Person> {
+        let look = || async { self.clone().quietly().all().await };
+        place.pick(self.known.get_or_init(look).await.clone())
     }
 
     /// Keeps `person` under `place`, in the place of whoever was there.
     ///
-    /// Not cancel safe in that it may go on for a moment.
+    /// Cancel safe: it is kept as a whole or not at all.
     pub(super) async fn keep(&self, place: &Place, person: &Person) {
         self.write_down(place, None, person).await;
     }
@@ -109,102 +130,141 @@ impl Kept {
     /// Keeps what renewed the sign-in with `used`, if that is the one that is still kept: one that
     /// somebody made meanwhile may show more, and one that was removed stays so.
     ///
-    /// Not cancel safe in that it may go on for a moment.
+    /// Cancel safe: it is kept as a whole or not at all.
     pub(super) async fn renew(&self, place: &Place, used: &Secret, person: &Person) {
-        self.write_down(place, Some(used.clone()), person).await;
+        self.write_down(place, Some(used), person).await;
     }
 
-    async fn write_down(&self, place: &Place, used: Option<Secret>, person: &Person) {
+    async fn write_down(&self, place: &Place, used: Option<&Secret>, person: &Person) {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         let sign_in = SignIn {
             user: person.name.clone(),
             refresh_token: person.refresh.clone(),
             since: since_1970.unwrap_or_default().as_secs(),
         };
-        let (kept, place) = (self.clone(), place.clone());
-        let kept = spawn_blocking(move || kept.put(&place, used.as_ref(), &sign_in)).await;
-        match kept {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the sign-in cannot be kept for the next run"),
-            Err(error) => tracing::debug!(%error, "the sign-in is not kept"),
+        if let Err(error) = self.put(place, used, &sign_in).await {
+            tracing::warn!(%error, "the sign-in cannot be kept for the next run");
         }
     }
 
-    /// Forgets the sign-in under `place`, if it is still the one with `refused`.
-    pub(super) async fn forget(&self, place: &Place, refused: &Secret) {
-        let (kept, place, refused) = (self.clone(), place.clone(), refused.clone());
-        let forgotten = spawn_blocking(move || kept.remove(&place, &refused)).await;
-        if let Ok(Err(error)) = forgotten {
+    /// Forgets the sign-in with `refused`, wherever it is kept.
+    pub(super) async fn forget(&self, refused: &Secret) {
+        if let Err(error) = self.remove(refused).await {
             tracing::debug!(%error, "a sign-in that is of no use is still kept");
         }
     }
 
-    /// Removes all that is kept, and gives who was signed in, and where.
+    /// Removes all that is kept; gives who was signed in, and where, and whether that is all.
     ///
     /// # Errors
-    /// It is still there.
-    pub fn remove_all(&self) -> Result<Vec<(String, String)>, Error> {
-        let still = |error: &io::Error| {
-            Error::new(Code::Unexpected, "cannot remove the sign-ins that are kept")
-                .caused_by(error)
-                .hinted("docs/sign-in.md says where they are; remove them there")
-        };
+    /// Something is still there, or may be.
+    pub async fn remove_all(&self) -> (Vec<(String, String)>, Result<(), Error>) {
         let is_there = self.folder.as_ref().is_some_and(Folder::is_there);
-        let _turn = if is_there { self.lock() } else { Ok(None) };
+        // Who is at it for long is not waited for: what is to go goes.
+        let _turn = if is_there {
+            self.lock().await.ok()
+        } else {
+            None
+        };
+        let in_keyring = self
+            .folder
+            .as_ref()
+            .is_some_and(|folder| folder.mark().exists());
+        let mut left = None;
+        if in_keyring && self.keyring.is_none() {
+            left = Some(io::Error::other(
+                "one is in a keyring that is out of reach here",
+            ));
+        }
         let mut gone = SignIns::new();
         for source in self.sources() {
-            gone.extend(readable(source));
-            source.clear().map_err(|error| still(&error))?;
+            let cleared = async {
+                let found = read(source).await?;
+                source.clear().await?;
+                Ok::<_, io::Error>(found)
+            };
+            match cleared.await {
+                Ok(found) => gone.extend(found),
+                // Where there is no keyring nothing can be in it, as far as is known.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !in_keyring => {}
+                Err(error) => left = Some(error),
+            }
         }
         let told = |(place, sign_in): (String, SignIn)| {
             let (address, _client) = place.split_once(' ').unwrap_or((&place, ""));
             let who = sign_in.user.unwrap_or_else(|| "somebody".to_owned());
             (who, address.to_owned())
         };
-        Ok(gone.into_iter().map(told).collect())
+        let left = left.map_or(Ok(()), |error: io::Error| {
+            Err(Error::new(Code::Unexpected, "cannot remove every sign-in that was kept")
+                .caused_by(&error)
+                .hinted(
+                    "run `arcproxy logout` on the desktop where you signed in, and unlock its keyring; docs/sign-in.md says where sign-ins are kept",
+                ))
+        });
+        (gone.into_iter().map(told).collect(), left)
     }
 
-    fn put(&self, place: &Place, used: Option<&Secret>, sign_in: &SignIn) -> io::Result<()> {
-        let _turn = self.lock()?;
-        if let Some(used) = used
-            && self.person(place).is_none_or(|kept| kept.refresh != *used)
-        {
-            return Ok(());
+    async fn put(&self, place: &Place, used: Option<&Secret>, sign_in: &SignIn) -> io::Result<()> {
+        let _turn = self.lock().await?;
+        if let Some(used) = used {
+            let kept = self.person(place).await;
+            if kept.is_none_or(|kept| kept.refresh != *used) {
+                return Ok(());
+            }
         }
-        let mut done: Option<io::Result<()>> = None;
+        let mut outcome = Ok(());
+        let mut is_kept = false;
         for source in self.sources() {
-            let mut sign_ins = readable(source);
-            if let Some(Ok(())) = done {
-                // The better place has it.
-                if sign_ins.remove(&place.0).is_some() {
-                    save(source, &sign_ins)?;
+            let mut sign_ins = match read(source).await {
+                Ok(sign_ins) => sign_ins,
+                Err(error) => {
+                    outcome = Err(error);
+                    continue;
                 }
-                continue;
+            };
+            if !is_kept {
+                sign_ins.insert(place.0.clone(), sign_in.clone());
+                outcome = save(source, sign_ins).await;
+                is_kept = outcome.is_ok();
+            } else if sign_ins.remove(&place.0).is_some() {
+                // The better place has it.
+                outcome = save(source, sign_ins).await;
             }
-            sign_ins.insert(place.0.clone(), sign_in.clone());
-            while sign_ins.len() > SIGN_INS {
-                let oldest = sign_ins.iter().min_by_key(|(_, one)| one.since);
-                let Some(oldest) = oldest.map(|(place, _)| place.clone()) else {
-                    break;
-                };
-                sign_ins.remove(&oldest);
-            }
-            done = Some(save(source, &sign_ins));
         }
-        done.unwrap_or(Ok(()))
+        outcome
     }
 
-    fn remove(&self, place: &Place, refused: &Secret) -> io::Result<()> {
-        let _turn = self.lock()?;
+    async fn remove(&self, refused: &Secret) -> io::Result<()> {
+        let _turn = self.lock().await?;
         for source in self.sources() {
-            let mut sign_ins = readable(source);
-            let is_it = |one: &SignIn| one.refresh_token == *refused;
-            if sign_ins.get(&place.0).is_some_and(is_it) {
-                sign_ins.remove(&place.0);
-                save(source, &sign_ins)?;
+            let Ok(mut sign_ins) = read(source).await else {
+                continue;
+            };
+            let before = sign_ins.len();
+            sign_ins.retain(|_, one| one.refresh_token != *refused);
+            if sign_ins.len() < before {
+                save(source, sign_ins).await?;
             }
         }
         Ok(())
+    }
+
+    /// All that can be read, the newest of each place.
+    async fn all(&self) -> SignIns {
+        let mut all = SignIns::new();
+        for source in self.sources() {
+            let found = read(source).await.unwrap_or_else(|error| {
+                tracing::info!(?source, %error, "what is kept there cannot be read");
+                SignIns::new()
+            });
+            for (place, one) in found {
+                if all.get(&place).is_none_or(|other| other.since < one.since) {
+                    all.insert(place, one);
+                }
+            }
+        }
+        all
     }
 
     /// The best first.
@@ -215,42 +275,63 @@ impl Kept {
     }
 
     /// The turn to change what is kept; it ends when the value is dropped.
-    fn lock(&self) -> io::Result<Option<std::fs::File>> {
-        match self.folder.as_ref().map(Folder::lock).transpose() {
+    async fn lock(&self) -> io::Result<Option<std::fs::File>> {
+        let Some(folder) = &self.folder else {
+            return Ok(None);
+        };
+        match folder.lock().await {
+            Ok(turn) => Ok(Some(turn)),
             // Without a folder there are no turns, but there is a keyring.
-            Err(_) if self.keyring.is_some() => Ok(None),
-            turn => turn,
+            Err(error) if self.keyring.is_some() && error.kind() != io::ErrorKind::TimedOut => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 }
 
 /// Where the document can be.
-trait Source: std::fmt::Debug {
-    /// The document; `None` where there is none.
-    fn read(&self) -> io::Result<Option<Zeroizing<String>>>;
+#[async_trait]
+trait Source: std::fmt::Debug + Send + Sync {
+    /// The longest document that it keeps, in bytes.
+    fn limit(&self) -> usize;
+    /// The document; `None` where there is none, or none that could be used.
+    async fn read(&self) -> io::Result<Option<Zeroizing<String>>>;
     /// Replaces the document.
-    fn write(&self, text: &str) -> io::Result<()>;
+    async fn write(&self, text: &str) -> io::Result<()>;
     /// Removes the document. That there is none is no error.
-    fn clear(&self) -> io::Result<()>;
+    async fn clear(&self) -> io::Result<()>;
 }
 
 /// What `source` has; nothing where it makes no sense.
-fn readable(source: &dyn Source) -> SignIns {
-    let read = source.read().and_then(|text| match text {
-        Some(text) => Ok(serde_json::from_str(&text)?),
-        None => Ok(SignIns::new()),
-    });
-    read.unwrap_or_else(|error| {
-        tracing::info!(?source, %error, "what is kept there cannot be read");
+async fn read(source: &dyn Source) -> io::Result<SignIns> {
+    let Some(text) = source.read().await? else {
+        return Ok(SignIns::new());
+    };
+    Ok(serde_json::from_str(&text).unwrap_or_else(|error| {
+        tracing::info!(?source, %error, "what is kept there makes no sense");
         SignIns::new()
-    })
+    }))
 }
 
-fn save(source: &dyn Source, sign_ins: &SignIns) -> io::Result<()> {
-    if sign_ins.is_empty() {
-        return source.clear();
+/// Writes as many of `sign_ins` as there is room for, the newest.
+async fn save(source: &dyn Source, mut sign_ins: SignIns) -> io::Result<()> {
+    loop {
+        if sign_ins.is_empty() {
+            return source.clear().await;
+        }
+        let text = Zeroizing::new(serde_json::to_string(&sign_ins)?);
+        if sign_ins.len() <= SIGN_INS && text.len() <= source.limit() {
+            return source.write(&text).await;
+        }
+        if sign_ins.len() == 1 {
+            return Err(io::Error::other("it is too long"));
+        }
+        let oldest = sign_ins.iter().min_by_key(|(_, one)| one.since);
+        if let Some(place) = oldest.map(|(place, _)| place.clone()) {
+            sign_ins.remove(&place);
+        }
     }
-    source.write(&Zeroizing::new(serde_json::to_string(sign_ins)?))
 }
 
 /// Any document in the place of ours: what is read of it is written and read again the same.

@@ -108,7 +108,7 @@ enum Silently {
 
 /// The method `auth`, whose way to ask is `way`. With `auto` it is taken where `unfit` tells no
 /// reason against it, or where somebody is known already.
-pub(super) fn make(
+pub(super) async fn make(
     gear: &Gear<'_>,
     auth: Auth,
     desk: Desk,
@@ -123,15 +123,16 @@ pub(super) fn make(
         &desk.tenant
     };
     let place = Place::new(&gear.cloud.authority, tenant, &desk.client_id);
-    let kept = gear.settings.kept.clone();
+    let mut kept = gear.settings.kept.clone();
     let chosen = gear.settings.auth == auth;
     let nobody = presence::nobody(environment).filter(|_| !chosen);
     let mut person = None;
     if let Some(why) = nobody {
-        person = kept.person(&place);
+        person = kept.known(&place).await;
         if person.is_none() {
             return Err(Unavailable::NotConfigured(why.to_owned()));
         }
+        kept = kept.quietly();
     } else if let Some(why) = unfit.filter(|_| !chosen) {
         return Err(Unavailable::NotConfigured(why.to_owned()));
     }
@@ -237,7 +238,7 @@ impl User {
                         refused.error_description
                     );
                     if cure == Cure::Anew {
-                        self.kept.forget(&self.place, &person.refresh).await;
+                        self.kept.forget(&person.refresh).await;
                     }
                     Ok(Silently::Ask(refused))
                 }
@@ -266,7 +267,7 @@ impl User {
     /// Who is known; on the first call, who was kept.
     async fn person(&self) -> Option<Person> {
         let find = async {
-            if let Some(person) = self.kept.find(&self.place).await {
+            if let Some(person) = self.kept.person(&self.place).await {
                 self.set(person);
             }
         };
