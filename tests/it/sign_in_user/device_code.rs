@@ -95,25 +95,33 @@ async fn while_entra_is_away_the_code_stays_good() {
 
 /// The method itself, and the codes that it shows.
 async fn method(world: &World) -> (Arc<dyn SignIn>, mpsc::UnboundedReceiver<String>) {
-    let cloud = Cloud::read(world.emulator.cloud_file()).unwrap();
-    let trust = Trust::system(cloud.ca_file.as_deref()).unwrap();
-    let clock = Clock::system();
-    let https = Https::new(Net::new(trust), clock.clone()).unwrap();
     let settings = SignInSettings {
         auth: Auth::DeviceCode,
         ..SignInSettings::default()
     };
+    method_of(world, &settings).await
+}
+
+/// The method of `settings`, and the codes that it shows.
+pub(super) async fn method_of(
+    world: &World,
+    settings: &SignInSettings,
+) -> (Arc<dyn SignIn>, mpsc::UnboundedReceiver<String>) {
+    let cloud = Cloud::read(world.emulator.cloud_file()).unwrap();
+    let trust = Trust::system(cloud.ca_file.as_deref()).unwrap();
+    let clock = Clock::system();
+    let https = Https::new(Net::new(trust), clock.clone()).unwrap();
     let (tell, told) = mpsc::unbounded_channel();
     let teller = Teller::new(move |prompt| {
         if let Prompt::DeviceCode { code, .. } = prompt {
             tell.send((*code).to_owned()).unwrap();
         }
     });
-    let sign_in = login::choose(&settings, &cloud, &https, &clock, &teller);
+    let sign_in = login::choose(settings, &cloud, &https, &clock, &teller);
     (sign_in.await.unwrap(), told)
 }
 
-const ARM: &str = "https://management.azure.com/.default";
+pub(super) const ARM: &str = "https://management.azure.com/.default";
 const CLUSTER: &str = "6256c85f-0aad-4d50-b960-e6e9b21efe35/.default";
 
 #[tokio::test(flavor = "multi_thread")]

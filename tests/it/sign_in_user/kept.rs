@@ -4,7 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
 use arc_emulator::entra::Revocation;
+use arcproxy::azure::login::{Auth, Kept, SignInSettings};
+use arcproxy::settings::Environment;
 
+use super::device_code::{ARM, method_of};
 use super::{ANA, Asking, TRUE, get, value};
 use crate::harness::{DEADLINE, Proxy, Ran, World};
 
@@ -17,6 +20,24 @@ impl World {
         ran.ok();
         assert_eq!(pages.len(), 1);
         self.emulator.entra().seat(None);
+    }
+
+    /// Signs gina in, who is of another tenant, for no subscription, and keeps it.
+    async fn sign_gina_in(&self) {
+        let folder = self.sign_ins().parent().unwrap().to_owned();
+        let settings = SignInSettings {
+            auth: Auth::DeviceCode,
+            kept: Kept::new(&Environment::default(), Some(folder)),
+            ..SignInSettings::default()
+        };
+        let (sign_in, mut codes) = method_of(self, &settings).await;
+        let approving = async {
+            let code = codes.recv().await.unwrap();
+            let gina = "gina@fabrikam.com";
+            assert!(self.emulator.entra().approve_device(&code, gina));
+        };
+        let (token, ()) = tokio::join!(sign_in.bearer(ARM), approving);
+        token.unwrap();
     }
 
     fn kept(&self) -> String {
@@ -102,7 +123,10 @@ async fn signing_out_forgets_it_and_says_whose_it_was() {
     let authority = world.emulator.entra().url();
     assert_eq!(
         out,
-        format!("Signed out {ANA} at {authority}/organizations\n")
+        format!(
+            "Signed out {ANA} at {authority}/{}\n",
+            world.emulator.tenant()
+        )
     );
     assert!(!world.sign_ins().exists());
     let again = world.run(&["logout"]).await.ok();
@@ -166,6 +190,26 @@ async fn signing_out_tells_that_a_keyring_is_locked() {
     let ran = ran.failed(1, &["the keyring is locked", "run `arcproxy logout`"]);
     assert!(ran.stdout.contains("Signed out ana@"), "{}", ran.stdout);
     assert!(!world.sign_ins().exists(), "what is in the file is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_tenant_has_its_account() {
+    let world = World::new().await;
+    world.sign_gina_in().await;
+    let ran = Ran::of(&mut world.by_person(&TRUE)).await;
+    ran.failed(3, &["AADSTS50020", "sign in on a terminal"]);
+
+    let (ran, pages) = world.seated(ANA, world.by_person(&BROWSER)).await;
+    ran.ok();
+    assert_eq!(pages.len(), 1);
+    assert_eq!(value(&pages[0], "login_hint"), None);
+    let prompt = value(&pages[0], "prompt");
+    assert_eq!(prompt.as_deref(), Some("select_account"));
+    let ran = Ran::of(&mut world.by_person(&BROWSER)).await;
+    assert!(ran.stderr.contains("Signed in as ana@"), "{}", ran.stderr);
+    ran.ok();
+    let kept = world.kept();
+    assert!(kept.contains("gina@") && kept.contains(ANA), "both stay");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,7 +40,13 @@ pub struct Kept {
 
 /// What a sign-in is kept under: who asks, where, for users of which tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place(String);
+pub(super) struct Place {
+    authority: String,
+    tenant: String,
+    client_id: String,
+    /// Whether somebody named the tenant: nobody who signed in elsewhere is meant then.
+    is_given: bool,
+}
 
 /// Somebody who has signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,18 +75,51 @@ fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Err
 }
 
 impl Place {
-    pub(super) fn new(authority: &Url, tenant: &str, client_id: &str) -> Self {
+    /// `tenant_is_given` is for a tenant that somebody named.
+    pub(super) fn new(
+        authority: &Url,
+        tenant: &str,
+        client_id: &str,
+        tenant_is_given: bool,
+    ) -> Self {
         let origin = authority.origin().ascii_serialization();
         let path = authority.path().trim_end_matches('/');
-        Self(format!("{origin}{path}/{tenant} {client_id}").to_ascii_lowercase())
+        Self {
+            authority: format!("{origin}{path}").to_ascii_lowercase(),
+            tenant: tenant.to_ascii_lowercase(),
+            client_id: client_id.to_ascii_lowercase(),
+            is_given: tenant_is_given,
+        }
     }
 
-    /// Who of `sign_ins` has signed in here.
-    fn pick(&self, mut sign_ins: SignIns) -> Option<Person> {
-        let sign_in = sign_ins.remove(&self.0)?;
+    fn name(&self) -> String {
+        self.name_in(&self.tenant)
+    }
+
+    fn name_in(&self, tenant: &str) -> String {
+        format!("{}/{tenant} {}", self.authority, self.client_id)
+    }
+
+    /// Who of `sign_ins` has signed in here, or else, unless the tenant is given, who did so last
+    /// in any tenant: many a person's account is known in several.
+    fn pick(&self, sign_ins: &SignIns) -> Option<Person> {
+        let same_but_the_tenant = |name: &str| {
+            let tenant = name
+                .split(' ')
+                .next()
+                .and_then(|url| url.rsplit('/').next());
+            tenant.is_some_and(|tenant| self.name_in(tenant) == name)
+        };
+        let newest = || {
+            let others = sign_ins
+                .iter()
+                .filter(|(name, _)| !self.is_given && same_but_the_tenant(name));
+            others.map(|(_, one)| one).max_by_key(|one| one.since)
+        };
+        let sign_in = sign_ins.get(&self.name()).or_else(newest)?;
         Some(Person {
-            name: sign_in.user,
-            refresh: sign_in.refresh_token,
+            name: sign_in.user.clone(),
+            refresh: sign_in.refresh_token.clone(),
         })
     }
 }
@@ -106,18 +145,18 @@ impl Kept {
         self
     }
 
-    /// Who has signed in under `place`.
+    /// Who has signed in under `place`, or may be known there.
     ///
     /// Cancel safe, but that a keyring may be asked for in vain.
     pub(super) async fn person(&self, place: &Place) -> Option<Person> {
-        place.pick(self.all().await)
+        place.pick(&self.all().await)
     }
 
     /// As [`Kept::person`], but looks only once in a run, as [quietly](Kept::quietly): for whoever
     /// has yet to decide whom to ask.
     pub(super) async fn known(&self, place: &Place) -> Option<Person> {
         let look = || async { self.clone().quietly().all().await };
-        place.pick(self.known.get_or_init(look).await.clone())
+        place.pick(self.known.get_or_init(look).await)
     }
 
     /// Keeps `person` under `place`, in the place of whoever was there.
@@ -224,10 +263,10 @@ impl Kept {
                 }
             };
             if !is_kept {
-                sign_ins.insert(place.0.clone(), sign_in.clone());
+                sign_ins.insert(place.name(), sign_in.clone());
                 outcome = save(source, sign_ins).await;
                 is_kept = outcome.is_ok();
-            } else if sign_ins.remove(&place.0).is_some() {
+            } else if sign_ins.remove(&place.name()).is_some() {
                 // The better place has it.
                 outcome = save(source, sign_ins).await;
             }

@@ -9,7 +9,7 @@ use super::*;
 
 fn place(tenant: &str) -> Place {
     let authority = Url::parse("https://login.example").expect("a URL");
-    Place::new(&authority, tenant, "client")
+    Place::new(&authority, tenant, "client", true)
 }
 
 fn person(refresh: &str) -> Person {
@@ -122,7 +122,7 @@ async fn the_oldest_make_room() {
         refresh_token: "old".into(),
         since,
     };
-    sign_ins.extend((1..=30).map(|number| (place(&number.to_string()).0, old(number))));
+    sign_ins.extend((1..=30).map(|number| (place(&number.to_string()).name(), old(number))));
     fs::write(&file, serde_json::to_string(&sign_ins).expect("JSON")).expect("writes");
     kept.keep(&place("newest"), &person("newest")).await;
     for (tenant, is_known) in [
@@ -380,4 +380,32 @@ async fn a_keyring_that_does_not_answer_is_asked_once_where_nobody_can() {
         assert!(known.is_some(), "what is in the file is found all the same");
     }
     assert!(began.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn who_signed_in_last_is_tried_in_a_tenant_that_nobody_named() {
+    let (_parent, folder, kept) = nowhere();
+    let authority = Url::parse("https://login.example/adfs/").expect("a URL");
+    let found = |tenant| Place::new(&authority, tenant, "client", false);
+    let other = |client| Place::new(&authority, "other", client, true);
+    kept.keep(&other("client"), &person("1")).await;
+    kept.keep(&other("another client"), &person("2")).await;
+    let elsewhere = Url::parse("https://login.example/").expect("a URL");
+    let elsewhere = Place::new(&elsewhere, "other", "client", false);
+    kept.keep(&elsewhere, &person("3")).await;
+    let file = folder.join("sign-ins.json");
+    let text = fs::read_to_string(&file).expect("text");
+    let mut sign_ins: SignIns = serde_json::from_str(&text).expect("JSON");
+    let older = SignIn {
+        user: None,
+        refresh_token: "4".into(),
+        since: 1,
+    };
+    sign_ins.insert(found("oldest").name(), older);
+
+    let refresh = |place: &Place| Some(place.pick(&sign_ins)?.refresh.expose().to_owned());
+    assert_eq!(refresh(&found("oldest")).as_deref(), Some("4"));
+    assert_eq!(refresh(&found("new")).as_deref(), Some("1"));
+    let given = Place::new(&authority, "new", "client", true);
+    assert_eq!(refresh(&given), None);
 }

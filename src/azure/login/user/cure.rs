@@ -9,6 +9,8 @@ pub(super) enum Cure {
     More,
     /// The person signs in anew: the token is of no use any more.
     Anew,
+    /// Another account signs in: this one is not known in the tenant.
+    Another,
     /// Nothing that the person can do.
     None,
 }
@@ -25,8 +27,10 @@ impl Cure {
             return Self::None;
         }
         match refused.number() {
-            // The account is disabled, foreign or not assigned, or a policy blocks it.
-            Some(50_020 | 50_057 | 50_105 | 53_000..=53_011 | 530_000..=530_099) => Self::None,
+            // The account is of another tenant.
+            Some(16_000 | 50_020 | 50_034 | 90_072) => Self::Another,
+            // The account is disabled or not assigned, or a policy blocks it.
+            Some(50_057 | 50_105 | 53_000..=53_011 | 530_000..=530_099) => Self::None,
             // Expired, revoked, idle for too long, of before a new password, or no token at all.
             Some(
                 50_089 | 50_132 | 50_133 | 50_173 | 70_000 | 70_008 | 70_043 | 700_081 | 700_082
@@ -76,6 +80,7 @@ mod tests {
             ("invalid_grant", "AADSTS65001: no consent", Cure::More),
             ("invalid_grant", "AADSTS50076: a second factor", Cure::More),
             ("interaction_required", "AADSTS50079: enrol", Cure::More),
+            ("invalid_grant", "AADSTS50020: foreign", Cure::Another),
             ("login_required", "", Cure::More),
             ("interaction_required", "AADSTS53003: blocked", Cure::None),
             (

@@ -116,13 +116,13 @@ pub(super) async fn make(
     unfit: Option<&'static str>,
 ) -> Made {
     let environment = &gear.settings.environment;
-    // By what is known before anything is asked: so that the next run finds it.
-    let tenant = if gear.settings.tenant_is_found {
-        ANY_TENANT
-    } else {
-        &desk.tenant
-    };
-    let place = Place::new(&gear.cloud.authority, tenant, &desk.client_id);
+    let is_given = gear.settings.tenant.is_some() && !gear.settings.tenant_is_found;
+    let place = Place::new(
+        &gear.cloud.authority,
+        &desk.tenant,
+        &desk.client_id,
+        is_given,
+    );
     let mut kept = gear.settings.kept.clone();
     let chosen = gear.settings.auth == auth;
     let nobody = presence::nobody(environment).filter(|_| !chosen);
@@ -188,6 +188,11 @@ impl User {
         {
             return Err(error.clone());
         }
+        // An account that is not known here is not asked for again.
+        let is_another = refused
+            .as_ref()
+            .is_some_and(|why| Cure::of(why) == Cure::Another);
+        let now = now.filter(|_| !is_another);
         let wanted = refused.as_ref().and_then(|why| why.claims.as_deref());
         let wish = Wish {
             scope: &scope,

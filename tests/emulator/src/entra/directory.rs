@@ -88,6 +88,8 @@ pub(super) enum Policy {
     Blocked,
     /// Consent, which only an interactive sign-in can ask for.
     Consent,
+    /// No token of this tenant: the user is of another and no guest here.
+    Foreign,
 }
 
 impl Directory {
@@ -211,6 +213,11 @@ fn users(names: Names) -> Vec<User> {
         User {
             may_connect: false,
             ..user("nora", "Nora Sato")
+        },
+        User {
+            upn: "gina@fabrikam.com".to_owned(),
+            policy: Policy::Foreign,
+            ..user("gina", "Gina Okafor")
         },
     ]
 }

@@ -406,6 +406,20 @@ pub(super) fn blocked() -> Aadsts {
     .suberror("message_only")
 }
 
+pub(super) fn foreign(client_id: &str, name: &str, tenant: &str) -> Aadsts {
+    Aadsts::new(
+        50_020,
+        "invalid_grant",
+        format!(
+            "User account '{{EmailHidden}}' from identity provider 'https://sts.windows.net/' does \
+             not exist in tenant '{tenant}' and cannot access the application \
+             '{client_id}'({name}) in that tenant. The account needs to be added as an external \
+             user in the tenant first. Sign out and sign in again with a different Azure Active \
+             Directory user account."
+        ),
+    )
+}
+
 pub(super) fn no_consent(client_id: &str, name: &str) -> Aadsts {
     Aadsts::new(
         65_001,

@@ -51,6 +51,7 @@ pub(super) fn answer(state: &State, tenant: &str, form: &Fields) -> Result<Value
         app,
         proof,
         form,
+        any_tenant,
         now,
     };
     let answer = match grant_type {
@@ -82,6 +83,8 @@ struct Desk<'a> {
     app: &'a App,
     proof: Proof,
     form: &'a Fields,
+    /// Whether the user's own tenant answers, whichever that is.
+    any_tenant: bool,
     now: u64,
 }
 
@@ -151,6 +154,10 @@ impl Desk<'_> {
             .ok_or_else(refusals::malformed_grant)?;
         let mut asked = Asked::read(self.form, Some(&grant.scope), self.directory)?;
         asked.offline |= !interactive;
+        if user.policy == Policy::Foreign && !self.any_tenant {
+            let (id, name) = (&self.app.client_id, &self.app.name);
+            return Err(refusals::foreign(id, name, &self.directory.tenant));
+        }
         self.check_policy(user, &asked, interactive)?;
         let mut answer = self.answer(Some((user, grant)), &asked);
         answer["scope"] = asked.granted().into();
@@ -192,7 +199,7 @@ impl Desk<'_> {
             Policy::Consent if !interactive => {
                 Err(refusals::no_consent(&self.app.client_id, &self.app.name))
             }
-            Policy::Open | Policy::StepUp | Policy::Consent => Ok(()),
+            Policy::Open | Policy::StepUp | Policy::Consent | Policy::Foreign => Ok(()),
         }
     }
 
