@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::Mutex;
 
@@ -14,7 +14,15 @@ use crate::secret::Secret;
 /// The newest token for each scope. Concurrent calls for one scope fetch it once.
 pub(super) struct BearerCache {
     clock: Clock,
-    scopes: Mutex<HashMap<String, Arc<Mutex<Option<Kept>>>>>,
+    scopes: std::sync::Mutex<HashMap<String, Arc<Slot>>>,
+}
+
+/// What is known of one scope.
+#[derive(Default)]
+struct Slot {
+    kept: std::sync::Mutex<Option<Kept>>,
+    /// Held while a token is fetched.
+    fetching: Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -28,12 +36,13 @@ impl BearerCache {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             clock,
-            scopes: Mutex::default(),
+            scopes: std::sync::Mutex::default(),
         }
     }
 
     /// The token for `scope`; `fetch` gets one if there is none that is good. While the old one
-    /// still lives, a `fetch` that fails is a warning and the old one the answer.
+    /// still lives, it is the answer as long as another call fetches, and a `fetch` that fails is a
+    /// warning.
     ///
     /// Cancel safe: what is cut short is fetched by the next call.
     pub(super) async fn get<F>(
@@ -44,28 +53,27 @@ impl BearerCache {
     where
         F: Future<Output = Result<AccessToken, Error>>,
     {
-        let slot = self.slot(scope).await;
-        let mut slot = slot.lock().await;
-        let now = self.clock.now();
-        if let Some(kept) = &*slot
-            && !is_due(now, kept.fetched, kept.token.expires)
-        {
-            return Ok(kept.token.clone());
+        let slot = self.slot(scope);
+        if let Some(good) = slot.good(self.clock.now()) {
+            return Ok(good);
         }
-        match (fetch().await, &*slot) {
-            (Ok(token), _) => {
-                let fetched = self.clock.now();
-                *slot = Some(Kept {
-                    token: token.clone(),
-                    fetched,
-                });
-                Ok(token)
-            }
-            (Err(error), Some(kept)) if self.clock.now() < kept.token.expires => {
+        let _turn = match slot.fetching.try_lock() {
+            Ok(turn) => turn,
+            Err(_) => match slot.living(self.clock.now()) {
+                Some(old) => return Ok(old),
+                None => slot.fetching.lock().await,
+            },
+        };
+        if let Some(good) = slot.good(self.clock.now()) {
+            return Ok(good);
+        }
+        match (fetch().await, slot.living(self.clock.now())) {
+            (Ok(token), _) => Ok(self.keep(&slot, token)),
+            (Err(error), Some(old)) => {
                 tracing::warn!(%error, scope, "a token could not be renewed; the old one still lives");
-                Ok(kept.token.clone())
+                Ok(old)
             }
-            (Err(error), _) => Err(error),
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -82,25 +90,54 @@ impl BearerCache {
     where
         F: Future<Output = Result<AccessToken, Error>>,
     {
-        let slot = self.slot(scope).await;
-        let mut slot = slot.lock().await;
-        if let Some(kept) = &*slot
+        let slot = self.slot(scope);
+        let _turn = slot.fetching.lock().await;
+        if let Some(kept) = slot.kept()
             && kept.token.secret != *refused
         {
-            return Ok(kept.token.clone());
+            return Ok(kept.token);
         }
         let token = fetch().await?;
-        let fetched = self.clock.now();
-        *slot = Some(Kept {
-            token: token.clone(),
-            fetched,
-        });
-        Ok(token)
+        Ok(self.keep(&slot, token))
     }
 
-    async fn slot(&self, scope: &str) -> Arc<Mutex<Option<Kept>>> {
-        let mut scopes = self.scopes.lock().await;
+    /// Whether the token for `scope` is due for renewal but still lives.
+    pub(super) fn is_due_but_lives(&self, scope: &str) -> bool {
+        let (slot, now) = (self.slot(scope), self.clock.now());
+        slot.good(now).is_none() && slot.living(now).is_some()
+    }
+
+    fn keep(&self, slot: &Slot, token: AccessToken) -> AccessToken {
+        let kept = Kept {
+            token: token.clone(),
+            fetched: self.clock.now(),
+        };
+        *slot.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        token
+    }
+
+    fn slot(&self, scope: &str) -> Arc<Slot> {
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
         scopes.entry(scope.to_owned()).or_default().clone()
+    }
+}
+
+impl Slot {
+    fn kept(&self) -> Option<Kept> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone()
+    }
+
+    /// The token, if it is not due for renewal at `now`.
+    fn good(&self, now: u64) -> Option<AccessToken> {
+        let kept = self.kept()?;
+        (!is_due(now, kept.fetched, kept.token.expires)).then_some(kept.token)
+    }
+
+    /// The token, if it lives at `now`.
+    fn living(&self, now: u64) -> Option<AccessToken> {
+        let token = self.kept()?.token;
+        (now < token.expires).then_some(token)
     }
 }
 
@@ -155,18 +192,55 @@ mod tests {
         );
     }
 
+    /// A token that is due and ends at `end`.
+    fn with_old(cache: &BearerCache, end: u64) {
+        *cache.slot("a").kept.lock().expect("whole") = Some(Kept {
+            token: token("old", end),
+            fetched: end - 3600,
+        });
+    }
+
+    #[tokio::test]
+    async fn the_old_one_is_given_out_while_a_new_one_is_fetched() {
+        let clock = Clock::system();
+        let cache = BearerCache::new(clock.clone());
+        with_old(&cache, clock.now() + 60);
+        assert!(cache.is_due_but_lives("a"));
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let fetching = cache.get("a", || async { answered.await.expect("answered") });
+        let others = async {
+            let old = text(&cache, "a", refused()).await;
+            assert_eq!(old.expect("a token"), "old");
+            let end = clock.now() + 3600;
+            answer.send(Ok(token("new", end))).expect("is awaited");
+        };
+        let (fetched, ()) = tokio::join!(fetching, others);
+        assert_eq!(fetched.expect("a token").secret.expose(), "new");
+        assert_eq!(text(&cache, "a", refused()).await.expect("a token"), "new");
+        assert!(!cache.is_due_but_lives("a"));
+    }
+
+    #[tokio::test]
+    async fn without_one_that_lives_a_fetch_is_waited_for() {
+        let cache = BearerCache::new(Clock::system());
+        with_old(&cache, 3600);
+        assert!(!cache.is_due_but_lives("a"));
+        let end = Clock::system().now() + 3600;
+        let fetch = || async {
+            tokio::task::yield_now().await;
+            Ok(token("new", end))
+        };
+        let other = text(&cache, "a", refused());
+        let (_, other) = tokio::join!(cache.get("a", fetch), other);
+        assert_eq!(other.expect("a token"), "new");
+    }
+
     #[tokio::test]
     async fn one_near_its_end_is_replaced_and_kept_if_that_fails() {
         let clock = Clock::system();
         let soon = clock.now() + 2;
         let cache = BearerCache::new(clock.clone());
-        *cache.scopes.lock().await = HashMap::from([(
-            "a".to_owned(),
-            Arc::new(Mutex::new(Some(Kept {
-                token: token("old", soon),
-                fetched: soon - 3600,
-            }))),
-        )]);
+        with_old(&cache, soon);
         assert_eq!(text(&cache, "a", refused()).await.expect("a token"), "old");
         let end = clock.now() + 3600;
         let renewed = text(&cache, "a", Ok(token("new", end))).await;

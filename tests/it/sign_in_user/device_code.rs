@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_emulator::entra::Revocation;
 use arcproxy::azure::cloud::Cloud;
 use arcproxy::azure::login::{self, Auth, Prompt, SignIn, SignInSettings, Teller};
 use arcproxy::clock::Clock;
@@ -10,6 +11,7 @@ use arcproxy::error::Code;
 use arcproxy::net::{Https, Net, Trust};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::{ANA, Asking, TRUE};
 use crate::harness::{DEADLINE, Ran, World};
@@ -175,6 +177,35 @@ async fn who_has_declined_is_not_asked_again_so_soon() {
     let again = sign_in.bearer(ARM).await.unwrap_err();
     assert!(again.what().contains("declined"), "{again}");
     assert!(codes.try_recv().is_err(), "no other code is shown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_somebody_is_asked_the_old_token_is_used() {
+    let world = World::new().await;
+    let (entra, faults) = (world.emulator.entra(), world.emulator.faults());
+    let (sign_in, mut codes) = method(&world).await;
+    let (first, ()) = tokio::join!(sign_in.bearer(ARM), async {
+        let code = codes.recv().await.unwrap();
+        assert!(entra.approve_device(&code, ANA));
+    });
+    let first = first.unwrap().secret;
+    // Almost an hour goes by, which the next answer tells.
+    faults.update(|set| set.clock_offset_seconds = 3_400);
+    sign_in.bearer(CLUSTER).await.unwrap();
+    entra.revoke(ANA, Revocation::SignInFrequency);
+
+    for _ in 0..2 {
+        let old = timeout(DEADLINE, sign_in.bearer(ARM)).await;
+        assert_eq!(old.expect("nobody answers").unwrap().secret, first);
+    }
+    let code = codes.try_recv().expect("somebody is asked");
+    assert!(codes.try_recv().is_err(), "once");
+    assert!(entra.approve_device(&code, ANA));
+    let began = Instant::now();
+    while sign_in.bearer(ARM).await.unwrap().secret == first {
+        assert!(began.elapsed() < DEADLINE, "there is no new one");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

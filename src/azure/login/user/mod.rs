@@ -6,12 +6,12 @@
 mod cure;
 pub(super) mod id_token;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::cache::BearerCache;
 use super::kept::{Kept, Person, Place};
@@ -34,6 +34,10 @@ const ANY_TENANT: &str = "organizations";
 const IDENTITY_SCOPES: &str = "offline_access openid profile";
 /// Who did not answer is not asked again by itself for this long.
 const UNANSWERED: Duration = Duration::from_mins(15);
+
+/// Who needs a token waits this long for a new one while the old one still lives: longer than Entra
+/// takes, and shorter than a person.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A way to ask a person to sign in.
 #[async_trait]
@@ -83,6 +87,7 @@ impl Desk {
 /// A person.
 #[derive(Debug)]
 pub(super) struct User {
+    me: Weak<Self>,
     method: Auth,
     desk: Desk,
     way: Box<dyn Ask>,
@@ -136,7 +141,8 @@ pub(super) async fn make(
     } else if let Some(why) = unfit.filter(|_| !chosen) {
         return Err(Unavailable::NotConfigured(why.to_owned()));
     }
-    Ok(Arc::new(User {
+    Ok(Arc::new_cyclic(|me| User {
+        me: me.clone(),
         method: auth,
         desk,
         way,
@@ -213,6 +219,13 @@ impl User {
             self.kept.keep(&self.place, &person).await;
         }
         Ok(granted.access)
+    }
+
+    /// The bearer token for `scope`, fetched if need be.
+    async fn fetched(&self, scope: &str) -> Result<AccessToken, Error> {
+        self.bearers
+            .get(scope, || self.token(scope, None, None))
+            .await
     }
 
     /// Asks Entra with the refresh token.
@@ -327,9 +340,17 @@ impl SignIn for User {
     }
 
     async fn bearer(&self, scope: &str) -> Result<AccessToken, Error> {
-        self.bearers
-            .get(scope, || self.token(scope, None, None))
-            .await
+        if self.bearers.is_due_but_lives(scope)
+            && let Some(user) = self.me.upgrade()
+        {
+            // It goes on by itself: somebody may have to be asked, who has minutes.
+            let renewed = scope.to_owned();
+            let renewing = tokio::spawn(async move { user.fetched(&renewed).await });
+            if let Ok(Ok(renewed)) = timeout(PATIENCE, renewing).await {
+                return renewed;
+            }
+        }
+        self.fetched(scope).await
     }
 
     async fn bound(&self, scope: &str, key: &PopKey) -> Result<AccessToken, Error> {
