@@ -102,9 +102,10 @@ impl Source for Keyring {
 
     async fn read(&self) -> io::Result<Option<Zeroizing<String>>> {
         // A search tells what is locked from what is not there; a `lookup` fails alike.
-        let search: &[&str] = match self.asks {
-            true => &["search", "--unlock"],
-            false => &["search"],
+        let search: &[&str] = if self.asks {
+            &["search", "--unlock"]
+        } else {
+            &["search"]
         };
         let (worked, found) = self.run(search, "").await?;
         if !worked {
@@ -132,15 +133,14 @@ impl Source for Keyring {
             tracing::debug!(%error, "the keyring cannot be marked as in use");
         }
         let stored = self.run(&["store", "--label", "arcproxy: sign-ins"], text);
-        match stored.await? {
-            (true, _) => Ok(()),
-            (false, _) => {
-                if let Some(mark) = new {
-                    let _gone = fs::remove_file(mark);
-                }
-                Err(io::Error::other("the keyring did not take it"))
-            }
+        let (is_stored, _) = stored.await?;
+        if is_stored {
+            return Ok(());
         }
+        if let Some(mark) = new {
+            let _gone = fs::remove_file(mark);
+        }
+        Err(io::Error::other("the keyring did not take it"))
     }
 
     async fn clear(&self) -> io::Result<()> {
