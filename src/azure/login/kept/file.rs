@@ -16,6 +16,8 @@ use crate::files::{create_folder, replacement_in};
 
 /// The largest file that is read, in bytes.
 const LIMIT: usize = 256 << 10;
+/// What the names of files begin with that are to take the file's place.
+const REPLACEMENT: &str = ".sign-ins-";
 /// How long another run may take to change what is kept. It may be stopped, or wait for somebody
 /// to unlock a keyring.
 const TURN: Duration = Duration::from_secs(5);
@@ -98,17 +100,29 @@ impl Source for Folder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut replacement = replacement_in(&self.0, ".sign-ins-")?;
+        let mut replacement = replacement_in(&self.0, REPLACEMENT)?;
         replacement.write_all(text.as_bytes())?;
         replacement.persist(self.file())?;
         Ok(())
     }
 
     async fn clear(&self) -> io::Result<()> {
-        match fs::remove_file(self.file()) {
+        let remove = |path: PathBuf| match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
+        };
+        // What a run left that was killed just then has as much in it.
+        for entry in fs::read_dir(&self.0).into_iter().flatten() {
+            let entry = entry?;
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(REPLACEMENT.as_bytes())
+            {
+                remove(entry.path())?;
+            }
         }
+        remove(self.file())
     }
 }
 

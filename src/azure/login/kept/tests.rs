@@ -143,11 +143,14 @@ async fn signing_out_tells_whose_it_was_and_leaves_nothing() {
     assert_eq!(signed_out(&kept).await, []);
     assert!(!folder.exists(), "nothing comes into being for it");
     kept.keep(&place("organizations"), &person("1")).await;
+    let killed = folder.join(".sign-ins-x1y2z3");
+    fs::write(&killed, "a refresh token").expect("writes");
     let gone = [(
         "ana@contoso.com".to_owned(),
         "https://login.example/organizations".to_owned(),
     )];
     assert_eq!(signed_out(&kept).await, gone);
+    assert!(!killed.exists(), "of a run that was killed");
     assert!(!folder.join("sign-ins.json").exists());
     assert_eq!(signed_out(&kept).await, []);
 }
