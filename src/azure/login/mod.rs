@@ -280,7 +280,12 @@ impl Unavailable {
             Self::Wrong(error) => error,
             Self::NotConfigured(why) => {
                 let what = format!("--auth {auth} is not configured");
-                Error::new(Code::NotSignedIn, what).because(why)
+                let hint = format!(
+                    "docs/sign-in.md says what {auth} needs; --auth auto takes what is configured"
+                );
+                Error::new(Code::NotSignedIn, what)
+                    .because(why)
+                    .hinted(hint)
             }
         }
     }
@@ -317,6 +322,14 @@ impl Gear<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_method_that_is_named_is_not_told_of_anothers_variables() {
+        let unavailable = Unavailable::NotConfigured("no permission".to_owned());
+        let error = unavailable.told(Auth::Github);
+        assert!(error.hint().contains("what github needs"), "{error:?}");
+        assert!(!error.hint().contains("AZURE_CLIENT_SECRET"));
+    }
 
     #[test]
     fn renewal_is_due_five_minutes_before_the_end_or_in_the_last_fifth() {
