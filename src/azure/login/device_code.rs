@@ -107,7 +107,7 @@ impl DeviceCode {
             }
             endpoint.read(&answer, "a device code")
         };
-        started.await.map_err(|error| endpoint.told(error, ""))
+        started.await.map_err(|error| self.desk.told(error, ""))
     }
 
     async fn poll(&self, wish: &Wish<'_>, started: &Started) -> Result<Granted, Error> {
@@ -137,9 +137,8 @@ impl DeviceCode {
     }
 
     fn told(&self, error: Ungranted) -> Error {
-        let endpoint = &self.desk.endpoint;
         let Ungranted::Refused(refused) = &error else {
-            return endpoint.told(error, "");
+            return self.desk.told(error, "");
         };
         let (code, what, hint) = match refused.error.as_str() {
             error if user::has_declined(error, &refused.error_description) => (
@@ -152,7 +151,7 @@ impl DeviceCode {
                 "nobody entered the code while it was good",
                 "try again: there will be a new code",
             ),
-            _ => return endpoint.told(error, ""),
+            _ => return self.desk.told(error, ""),
         };
         token_endpoint::refusal(code, what, &refused.error_description).hinted(hint)
     }

@@ -95,7 +95,7 @@ impl Ask for Browser {
         let returned = returned.map_err(|_| unfinished())?;
         let granted = self.redeem(wish, &attempt, &redirect_uri, &returned).await;
         let page = match &granted {
-            Ok(granted) => Page::success(granted.identity.as_ref().and_then(user::name).as_deref()),
+            Ok(granted) => Page::success(self.desk.name(granted).as_deref()),
             Err(error) => Page::failure(error),
         };
         returned.show(page).await;
@@ -140,7 +140,7 @@ impl Browser {
         let endpoint = &self.desk.endpoint;
         let code = returned
             .code()
-            .map_err(|refusal| refused(endpoint.host(), refusal))?;
+            .map_err(|refusal| refused(&self.desk, refusal))?;
         let grant = [
             ("grant_type", "authorization_code"),
             ("client_id", &self.desk.client_id),
@@ -151,13 +151,14 @@ impl Browser {
         let granted = endpoint
             .ask(&grant, wish.scope, wish.key, Sending::Once)
             .await
-            .map_err(|error| endpoint.told(error, ""))?;
-        let nonce = granted.identity.as_ref().and_then(user::claims);
-        let nonce = nonce.as_ref().and_then(|claims| claims["nonce"].as_str());
+            .map_err(|error| self.desk.told(error, ""))?;
+        let identity = granted.identity.as_ref();
+        let claims = identity.and_then(|identity| user::claims(identity, &self.desk.client_id));
+        let nonce = claims.as_ref().and_then(|claims| claims["nonce"].as_str());
         if nonce != Some(&attempt.nonce) {
             let what = format!("{} answered for another sign-in", endpoint.host());
             return Err(Error::new(Code::SignInRefused, what)
-                .because("the ID token has not the nonce that was sent")
+                .because("the ID token is for another client, or has not the nonce that was sent")
                 .hinted("try again; if it stays, somebody stands between this machine and Entra"));
         }
         Ok(granted)
@@ -165,7 +166,7 @@ impl Browser {
 }
 
 /// The browser came back without a code.
-fn refused(host: &str, refusal: &Refusal) -> Error {
+fn refused(desk: &Desk, refusal: &Refusal) -> Error {
     let words = match refusal.description.as_str() {
         "" => &refusal.error,
         description => description,
@@ -175,8 +176,7 @@ fn refused(host: &str, refusal: &Refusal) -> Error {
         return token_endpoint::refusal(Code::SignInRefused, what, words)
             .hinted("run it again to sign in after all");
     }
-    let what = format!("{host} refused the sign-in");
-    token_endpoint::refusal(Code::SignInRefused, &what, words)
+    desk.refusal("", words)
 }
 
 fn unfinished() -> Error {

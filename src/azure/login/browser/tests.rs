@@ -91,13 +91,25 @@ async fn both_loopbacks_are_listened_on() {
 
 #[test]
 fn only_who_cancels_has_cancelled() {
+    let cloud = crate::azure::cloud::Cloud::named("AzureCloud").expect("known");
+    let trust = crate::net::Trust::system([]).expect("a trust store");
+    let clock = crate::clock::Clock::system();
+    let https = crate::net::Https::new(crate::net::Net::new(trust), clock.clone());
+    let gear = Gear {
+        settings: &super::super::SignInSettings::default(),
+        cloud: &cloud,
+        https: &https.expect("a client"),
+        clock: &clock,
+        teller: &Teller::new(|_| {}),
+    };
+    let desk = Desk::new(&gear).expect("a desk");
     let told = |description: &str, subcode: &str| {
         let refusal = Refusal {
             error: "access_denied".to_owned(),
             description: description.to_owned(),
             subcode: subcode.to_owned(),
         };
-        let error = refused("login.example", &refusal);
+        let error = refused(&desk, &refusal);
         (error.what().contains("cancelled"), error.hint().to_owned())
     };
     for (description, subcode) in [
@@ -109,8 +121,8 @@ fn only_who_cancels_has_cancelled() {
     }
     let (cancelled, hint) = told("AADSTS53003: Access has been blocked.", "");
     assert!(!cancelled && hint.contains("which policy"), "{hint}");
-    let (cancelled, _) = told("AADSTS90094: An administrator has to consent.", "");
-    assert!(!cancelled);
+    let (cancelled, hint) = told("AADSTS90094: An administrator has to consent.", "");
+    assert!(!cancelled && hint.contains("another account"), "{hint}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::cache::BearerCache;
 use super::kept::{Kept, Person, Place};
 use super::presence;
-use super::token_endpoint::{Granted, Refused, Sending, TokenEndpoint, Ungranted};
+use super::token_endpoint::{self, Granted, Refused, Sending, TokenEndpoint, Ungranted};
 use super::{AccessToken, Auth, Gear, Made, SignIn, Unavailable};
 use crate::azure::pop::PopKey;
 use crate::error::{Code, Error};
@@ -24,7 +24,7 @@ use crate::secret::Secret;
 
 use cure::Cure;
 pub(super) use cure::has_declined;
-pub(super) use id_token::{claims, name};
+pub(super) use id_token::claims;
 
 /// The client that users of Azure's developer tools sign in with, in every tenant.
 const CLIENT_ID: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
@@ -81,6 +81,37 @@ impl Desk {
                 .to_owned(),
             tenant: tenant.to_owned(),
         })
+    }
+
+    /// Who `granted` tells of.
+    pub(super) fn name(&self, granted: &Granted) -> Option<String> {
+        id_token::name(granted.identity.as_ref()?, &self.client_id)
+    }
+
+    /// Entra's refusal for people, in its own `words`.
+    pub(super) fn refusal(&self, purpose: &str, words: &str) -> Error {
+        let what = format!("{} refused the sign-in{purpose}", self.endpoint.host());
+        let error = token_endpoint::refusal(Code::SignInRefused, &what, words);
+        if error.hint() == Code::SignInRefused.hint() {
+            return error.hinted(
+                "try again with another account, or ask an administrator of the tenant; `--debug` shows the ids that they find the attempt by",
+            );
+        }
+        error
+    }
+
+    /// The error for people; `purpose` follows "refused the sign-in".
+    pub(super) fn told(&self, error: Ungranted, purpose: &str) -> Error {
+        match error {
+            Ungranted::Refused(refused) => {
+                let words = match refused.error_description.as_str() {
+                    "" => &refused.error,
+                    description => description,
+                };
+                self.refusal(purpose, words)
+            }
+            Ungranted::Unreachable(error) => error,
+        }
     }
 }
 
@@ -213,7 +244,7 @@ impl User {
             .filter(|error| is_an_answer(error))
             .map(|error| (Instant::now(), error.clone()));
         let granted = answer?;
-        if let Some(person) = renewed(&granted, now) {
+        if let Some(person) = renewed(&self.desk, &granted, now) {
             let _turn = self.replacing.lock().await;
             self.set(person.clone());
             self.kept.keep(&self.place, &person).await;
@@ -261,13 +292,13 @@ impl User {
                     Ok(Silently::Ask(refused))
                 }
             },
-            Err(error) => Err(endpoint.told(error, purpose(key.is_some()))),
+            Err(error) => Err(self.desk.told(error, purpose(key.is_some()))),
         }
     }
 
     fn told(&self, refused: Refused, is_bound: bool) -> Error {
         let refused = Ungranted::Refused(refused);
-        self.desk.endpoint.told(refused, purpose(is_bound))
+        self.desk.told(refused, purpose(is_bound))
     }
 
     /// Why there is no token where nobody can be asked for one.
@@ -307,7 +338,7 @@ impl User {
     /// Takes the new refresh token in the place of `used`, here and for the next run. Whoever was
     /// asked meanwhile may have shown more, and stays.
     async fn renew(&self, used: &Person, granted: &Granted) {
-        let Some(person) = renewed(granted, Some(used.clone())) else {
+        let Some(person) = renewed(&self.desk, granted, Some(used.clone())) else {
             return;
         };
         let _turn = self.replacing.lock().await;
@@ -324,8 +355,8 @@ fn is_an_answer(error: &Error) -> bool {
 }
 
 /// The person that `granted` tells of, who was `before`.
-fn renewed(granted: &Granted, before: Option<Person>) -> Option<Person> {
-    let told = granted.identity.as_ref().and_then(name);
+fn renewed(desk: &Desk, granted: &Granted, before: Option<Person>) -> Option<Person> {
+    let told = desk.name(granted);
     Some(Person {
         name: told.or(before.and_then(|person| person.name)),
         refresh: granted.refresh.clone()?,
