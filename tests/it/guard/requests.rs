@@ -66,19 +66,18 @@ async fn a_message_has_one_length_on_both_sides() {
         .say(both.local.request("POST /api", headers) + &chunks)
         .await;
     assert_eq!(status(&answer), "200", "{answer}");
-    let heard = both.far.heard();
-    let head = heard[0].to_ascii_lowercase();
+    let came = both.far.heard();
+    let head = came[0].to_ascii_lowercase();
     assert!(head.contains("transfer-encoding: chunked"), "{head}");
     assert!(!head.contains("content-length"), "{head}");
     // It is a body there as here: in one chunk, behind its size.
     let starts = || {
-        let heard = both.far.heard();
-        heard
-            .iter()
+        let came = both.far.heard();
+        came.iter()
             .filter(|text| text.starts_with("GET /smuggled"))
             .count()
     };
-    assert_eq!(starts(), 0, "{heard:?}");
+    assert_eq!(starts(), 0, "{came:?}");
     // A size that is no number ends the request, and what follows it.
     let headers = "Transfer-Encoding: chunked\r\n";
     let chunks = format!("5;\nx\r\nhello\r\n0\r\n\r\n{inner}");

@@ -29,9 +29,9 @@ async fn an_upgrade_to_what_nobody_asked_for_is_refused() {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
     ] {
-        let (head, heard) = answer(far, UPGRADE).await;
+        let (head, asked) = answer(far, UPGRADE).await;
         assert!(head.starts_with("HTTP/1.1 502 "), "{far}: {head}");
-        assert!(heard[0].contains("websocket"), "{heard:?}");
+        assert!(asked[0].contains("websocket"), "{asked:?}");
         let head = head.to_ascii_lowercase();
         assert!(!head.contains("upgrade"), "{head}");
     }
