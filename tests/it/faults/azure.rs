@@ -13,6 +13,14 @@ use super::RECOVERY;
 use super::local::{Local, Outcome, Version};
 use crate::harness::{DEADLINE, World};
 
+/// Credentials that count as new for two seconds only.
+fn short() -> FaultSet {
+    FaultSet {
+        relay_token_seconds: Some(20),
+        ..FaultSet::default()
+    }
+}
+
 impl World {
     fn set(&self, change: impl FnOnce(&mut FaultSet)) {
         self.emulator.faults().update(change);
@@ -66,24 +74,28 @@ async fn an_agent_that_is_replaced_is_not_noticed_by_what_is_new() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manager_that_throttles_is_waited_for() {
     for (status, after) in [(429, Some(1)), (503, None)] {
-        let world = World::new().await;
+        let world = World::with(Emulator::builder().faults(short())).await;
         let _proxy = world.proxy(&[]).await;
         let local = Local::new(&world);
-        // What was fetched at the start must not count as new.
-        sleep(Duration::from_secs(31)).await;
         world.set(|faults| {
             faults.refuse_dials = Some(401);
             faults.arm = service(status, after);
         });
         world.emulator.relay().drop_tunnels(Cut::Reset);
-        let asking = tokio::spawn({
-            let local = local.clone();
-            async move { local.works().await }
-        });
-        sleep(Duration::from_secs(1)).await;
-        world.emulator.faults().reset();
-        // The one that waited, and what comes after it.
-        assert!(timeout(DEADLINE, asking).await.expect("in time").unwrap());
+        let struck = || world.emulator.arm().seen().statuses.contains_key(&status);
+        let asking = async {
+            while !struck() {
+                local.works().await;
+            }
+        };
+        let lifting = async {
+            while !struck() {
+                sleep(Duration::from_millis(10)).await;
+            }
+            world.emulator.faults().reset();
+        };
+        let both = async { tokio::join!(asking, lifting) };
+        timeout(DEADLINE, both).await.expect("Azure is asked");
         recovers(&local).await;
     }
 }
@@ -123,15 +135,18 @@ async fn what_is_refused_for_good_is_told_and_not_asked_for_ever() {
         (403, StatusCode::FORBIDDEN, "edge-demo"),
         (404, StatusCode::BAD_GATEWAY, "edge-demo"),
     ] {
-        let world = World::new().await;
+        let world = World::with(Emulator::builder().faults(short())).await;
         let _proxy = world.proxy(&[]).await;
         let local = Local::new(&world);
-        sleep(Duration::from_secs(31)).await;
         world.set(|faults| {
             faults.refuse_dials = Some(404);
             faults.arm = service(status, None);
         });
         world.emulator.relay().drop_tunnels(Cut::Reset);
+        let began = Instant::now();
+        while told(&local).await.0 != expected {
+            assert!(began.elapsed() < DEADLINE, "Azure is not asked");
+        }
         let asked = world.credentials_asked_for();
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(5) {
