@@ -1,6 +1,7 @@
 //! A client of the local listener that sees what HTTP itself tells: whether an answer has ended or
 //! broken off, over either version.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_emulator::tls::provider;
@@ -22,14 +23,14 @@ use crate::harness::World;
 
 /// The version of HTTP that is spoken to the listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
+pub(crate) enum Version {
     One,
     Two,
 }
 
 /// How an exchange ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// With a whole answer, so many bytes long.
     Whole(StatusCode, usize),
     /// With an error, before or within the answer.
@@ -38,7 +39,7 @@ pub(super) enum Outcome {
 
 /// What reaches the listener as kubectl does.
 #[derive(Clone)]
-pub(super) struct Local {
+pub(crate) struct Local {
     tls: Arc<ClientConfig>,
     server: Url,
     token: String,
@@ -46,8 +47,13 @@ pub(super) struct Local {
 
 impl Local {
     /// As the kubeconfig that arcproxy wrote has it.
-    pub(super) fn new(world: &World) -> Self {
-        let kubeconfig = Kubeconfig::read_from(world.kubeconfig()).unwrap();
+    pub(crate) fn new(world: &World) -> Self {
+        Self::of(&world.kubeconfig())
+    }
+
+    /// As the kubeconfig `file` has it.
+    pub(crate) fn of(file: &Path) -> Self {
+        let kubeconfig = Kubeconfig::read_from(file).unwrap();
         let cluster = kubeconfig.clusters[0].cluster.as_ref().unwrap();
         let server = cluster.server.as_ref().unwrap().parse().unwrap();
         let user = serde_json::to_value(&kubeconfig.auth_infos[0]).unwrap();
@@ -70,7 +76,7 @@ impl Local {
     }
 
     /// Sends a request on a connection of its own.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         version: Version,
         method: Method,
@@ -117,7 +123,7 @@ impl Local {
     }
 
     /// Sends a request and reads the answer.
-    pub(super) async fn ask(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Outcome {
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Outcome {
         match self.send(Version::Two, method, path, body).await {
             Ok(response) => read(response).await,
             Err(error) => Outcome::Error(format!("{error:?}")),
@@ -125,14 +131,14 @@ impl Local {
     }
 
     /// Whether a request is answered.
-    pub(super) async fn works(&self) -> bool {
+    pub(crate) async fn works(&self) -> bool {
         let outcome = self.ask(Method::GET, "/version", "").await;
         matches!(outcome, Outcome::Whole(StatusCode::OK, _))
     }
 }
 
 /// Reads an answer to its end.
-pub(super) async fn read(response: Response<Incoming>) -> Outcome {
+pub(crate) async fn read(response: Response<Incoming>) -> Outcome {
     let status = response.status();
     let mut body = response.into_body();
     let mut length = 0;

@@ -3,7 +3,7 @@
 //! behind.
 
 mod azure;
-mod local;
+pub(crate) mod local;
 
 use std::time::Duration;
 
