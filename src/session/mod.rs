@@ -29,7 +29,8 @@ use crate::error::{Code, Error};
 use crate::relay::Rendezvous;
 use crate::tunnel::{Access, Credentials, FarSide};
 
-/// Credentials younger than this are not fetched anew because a dial was refused.
+/// Credentials younger than this, and than a tenth of their life, are not fetched anew because a
+/// dial was refused.
 const JUST_FETCHED: Duration = Duration::from_secs(30);
 /// Whoever asks within this time of a failure gets the same one.
 const JUST_FAILED: Duration = Duration::from_secs(2);
@@ -63,7 +64,8 @@ impl Lease {
     /// before the machine slept is old, though its own time stood still.
     fn is_new(&self, now: u64) -> bool {
         let by_wall = Duration::from_secs(now.abs_diff(self.fetched_unix));
-        self.fetched.elapsed().max(by_wall) < JUST_FETCHED
+        let life = Duration::from_secs(self.expires.saturating_sub(self.fetched_unix));
+        self.fetched.elapsed().max(by_wall) < JUST_FETCHED.min(life / 10)
     }
 }
 

@@ -253,6 +253,7 @@ impl Proxy {
         line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap()
     }

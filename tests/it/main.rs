@@ -8,6 +8,7 @@ mod bad_input;
 mod clouds;
 mod commands;
 mod environment;
+mod faults;
 mod golden;
 mod guard;
 mod harness;

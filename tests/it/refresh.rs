@@ -6,8 +6,11 @@ use arc_emulator::agent::Dialect;
 use arc_emulator::emulator::Emulator;
 use arc_emulator::faults::FaultSet;
 use arc_emulator::relay::Cut;
-use tokio::time::{Instant, timeout};
+use arc_emulator::serve::Break;
+use http::{Method, StatusCode};
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::faults::local::{Local, Outcome, Version, read};
 use crate::harness::{DEADLINE, Proxy, Ran, World};
 
 /// Asks until `done`, for no longer than anything may take.
@@ -53,6 +56,71 @@ async fn short_lives_are_renewed_while_requests_go_on() {
     let (code, stderr) = proxy.ended().await;
     assert_eq!(code, Some(0));
     assert!(!stderr.contains("WARN"), "{stderr}");
+}
+
+/// Time is compressed: many proxies at once, whose credentials live for seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_renewals_under_load_fail_no_request() {
+    const PROXIES: usize = 20;
+    const RENEWALS: u64 = 500;
+    let faults = FaultSet {
+        relay_token_seconds: Some(2),
+        access_token_seconds: Some(20),
+        ..FaultSet::default()
+    };
+    let world = World::with(Emulator::builder().faults(faults)).await;
+    let renewals = || {
+        let operations = world.emulator.arm().seen().operations;
+        let name = "connectedClusters.listClusterUserCredential";
+        let credentials = operations.get(name).copied().unwrap_or(0);
+        let tokens = world.emulator.aad_proxy().seen().pop_tokens;
+        // The first ones of each proxy renew nothing.
+        (credentials + tokens).saturating_sub(2 * PROXIES as u64)
+    };
+    let starting = (0..PROXIES).map(async |number| {
+        let file = world.path(&format!("config-{number}"));
+        let proxy = world.proxy(&["-f", file.to_str().unwrap()]).await;
+        (proxy, Local::of(&file))
+    });
+    let proxies = futures_util::future::join_all(starting).await;
+    let over = || renewals() >= RENEWALS;
+    let asking = proxies.iter().enumerate().map(async |(number, (_, local))| {
+        let watch = "/api/v1/namespaces/demo/configmaps?watch=true";
+        let watching = local.send(Version::Two, Method::GET, watch, "");
+        let watching = tokio::spawn(read(watching.await.unwrap()));
+        let mut asked = 0;
+        while !over() {
+            let read = local.ask(Method::GET, "/version", "").await;
+            assert!(matches!(read, Outcome::Whole(StatusCode::OK, _)), "{read:?}");
+            let name = format!("of-{number}-{asked}");
+            let map = serde_json::json!({"metadata": {"name": name}}).to_string();
+            let maps = "/api/v1/namespaces/demo/configmaps";
+            let written = local.ask(Method::POST, maps, map).await;
+            let is_created = matches!(written, Outcome::Whole(StatusCode::CREATED, _));
+            assert!(is_created, "{written:?}");
+            asked += 1;
+            sleep(Duration::from_millis(400)).await;
+        }
+        assert!(!watching.is_finished(), "the watch has lived on");
+        watching.abort();
+    });
+    // New tunnels are wanted all the time, while what runs on the old ones goes on.
+    let replacing = async {
+        while !over() {
+            world.emulator.aad_proxy().break_connections(Break::GoAway);
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let asking = futures_util::future::join_all(asking);
+    timeout(DEADLINE, async { tokio::join!(asking, replacing) })
+        .await
+        .expect("renewals go on");
+    for (proxy, _) in proxies {
+        proxy.signal("TERM");
+        let (code, stderr) = proxy.ended().await;
+        assert_eq!(code, Some(0));
+        assert!(!stderr.contains("WARN"), "{stderr}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,217 @@
+//! Every way a connection can die. After each: what ran has ended in a true error or in full, no
+//! write was done twice, what is new works soon after the cause has ended, and nothing is left
+//! behind.
+
+mod azure;
+pub(crate) mod local;
+
+use std::time::Duration;
+
+use arc_emulator::emulator::Emulator;
+use arc_emulator::faults::FaultSet;
+use arc_emulator::relay::Cut;
+use arc_emulator::serve::Break;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use self::local::{Local, Outcome, Version};
+use crate::harness::{DEADLINE, Proxy, World};
+
+/// What is downloaded while a connection dies: more than all windows on the way hold.
+const LENGTH: usize = 48 << 20;
+/// How long after a cause has ended the first request may take: a dial that was stuck in it, the
+/// longest pause between two, and some for a machine that is busy.
+const RECOVERY: Duration = Duration::from_secs(7);
+/// How long a tunnel may be silent before all on it ends, and some for a machine that is busy.
+const SILENCE: Duration = Duration::from_secs(17);
+/// How many more files may be open afterwards: a tunnel for the next upgrade, and one more.
+const SPARE: usize = 4;
+
+/// A way to die.
+struct Cause {
+    /// What holds while it lasts; nothing where it is a matter of one moment.
+    set: fn(&mut FaultSet),
+    /// What strikes the connections that are open.
+    strike: fn(&Emulator),
+    /// How long it lasts.
+    lasts: Duration,
+    /// Whether it ends the bodies that are on their way.
+    ends_bodies: bool,
+}
+
+const MOMENT: Cause = Cause {
+    set: |_| {},
+    strike: |_| {},
+    lasts: Duration::ZERO,
+    ends_bodies: true,
+};
+const WHILE: Cause = Cause {
+    lasts: Duration::from_secs(1),
+    ..MOMENT
+};
+
+/// What the process holds on to.
+fn open_files(proxy: &Proxy) -> usize {
+    let files = format!("/proc/{}/fd", proxy.pid());
+    std::fs::read_dir(files).unwrap().count()
+}
+
+fn threads(proxy: &Proxy) -> usize {
+    let tasks = format!("/proc/{}/task", proxy.pid());
+    std::fs::read_dir(tasks).unwrap().count()
+}
+
+/// Begins a download, reads some of it, and gives what reads the rest.
+async fn download(local: &Local, version: Version) -> impl Future<Output = Outcome> {
+    let path = format!("/arc-emulator/stream/{LENGTH}");
+    let sending = local.send(version, Method::GET, &path, "");
+    let mut response = sending.await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut length = 0;
+    while length < 1 << 20 {
+        let frame = response.body_mut().frame().await.unwrap().unwrap();
+        length += frame.data_ref().unwrap().len();
+    }
+    async move {
+        match local::read(response).await {
+            Outcome::Whole(status, rest) => Outcome::Whole(status, length + rest),
+            error => error,
+        }
+    }
+}
+
+/// Creates objects until `over` and until one has been created; gives how each ended.
+async fn write(local: &Local, over: impl Fn() -> bool) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    while !over() || !matches!(outcomes.last(), Some(Outcome::Whole(StatusCode::CREATED, _))) {
+        let name = format!("written-{}", outcomes.len());
+        let map = json!({"metadata": {"name": name}}).to_string();
+        let path = "/api/v1/namespaces/demo/configmaps";
+        outcomes.push(local.ask(Method::POST, path, map).await);
+        sleep(Duration::from_millis(20)).await;
+    }
+    outcomes
+}
+
+async fn survives(cause: Cause) {
+    let world = World::new().await;
+    let proxy = world.proxy(&[]).await;
+    let local = Local::new(&world);
+    assert!(local.works().await);
+    let before = (open_files(&proxy), threads(&proxy));
+
+    let watch = "/api/v1/namespaces/demo/configmaps?watch=true";
+    let watching = local.send(Version::Two, Method::GET, watch, "");
+    let watching = tokio::spawn(local::read(watching.await.unwrap()));
+    let one = download(&local, Version::One).await;
+    let two = download(&local, Version::Two).await;
+
+    let began = Instant::now();
+    world.emulator.faults().update(cause.set);
+    (cause.strike)(&world.emulator);
+    let running = async { tokio::join!(one, two) };
+    let lasting = async {
+        sleep(cause.lasts).await;
+        world.emulator.faults().reset();
+        let ended = Instant::now();
+        while !local.works().await {
+            assert!(ended.elapsed() < DEADLINE, "nothing new works");
+        }
+        ended.elapsed()
+    };
+    let writing = write(&local, || began.elapsed() > cause.lasts + RECOVERY / 2);
+    let all = async { tokio::join!(running, lasting, writing) };
+    let ((one, two), recovery, written) = timeout(DEADLINE, all).await.expect("nothing hangs");
+    assert!(recovery < RECOVERY, "{recovery:?} until a request works");
+
+    for outcome in [one, two] {
+        match outcome {
+            Outcome::Whole(..) => {
+                assert_eq!(outcome, Outcome::Whole(StatusCode::OK, LENGTH), "truncated");
+                assert!(!cause.ends_bodies, "it outlived its connection");
+            }
+            Outcome::Error(_) => assert!(cause.ends_bodies, "{outcome:?}"),
+        }
+    }
+    for outcome in &written {
+        // That one exists already would mean that it was sent twice.
+        let is_conflict = matches!(outcome, Outcome::Whole(StatusCode::CONFLICT, _));
+        assert!(!is_conflict, "{written:?}");
+    }
+    if cause.ends_bodies {
+        let ended = timeout(SILENCE.saturating_sub(began.elapsed()), watching).await;
+        let outcome = ended.expect("a watch ends with its tunnel").unwrap();
+        assert!(matches!(outcome, Outcome::Error(_)), "{outcome:?}");
+    } else {
+        watching.abort();
+    }
+
+    let settled = async {
+        while open_files(&proxy) > before.0 + SPARE || threads(&proxy) > before.1 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let settled = timeout(DEADLINE, settled).await;
+    let now = (open_files(&proxy), threads(&proxy));
+    assert!(settled.is_ok(), "open files and threads: {before:?}, {now:?}");
+    proxy.signal("TERM");
+    assert_eq!(proxy.ended().await.0, Some(0));
+}
+
+fn all_tunnels(cut: Cut) -> impl Fn(&Emulator) {
+    move |emulator| emulator.relay().drop_tunnels(cut)
+}
+
+macro_rules! survives {
+    ($($name:ident: $cause:expr;)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                survives($cause).await;
+            }
+        )*
+    };
+}
+
+survives! {
+    a_reset: Cause { strike: |at| all_tunnels(Cut::Reset)(at), ..MOMENT };
+    a_cut_within_a_frame: Cause { strike: |at| all_tunnels(Cut::InFrame)(at), ..MOMENT };
+    a_cut_within_a_tls_record: Cause { strike: |at| all_tunnels(Cut::InMessage)(at), ..MOMENT };
+    a_cut_within_an_http2_frame: Cause {
+        strike: |at| at.aad_proxy().break_connections(Break::InFrame),
+        ..MOMENT
+    };
+    a_close_that_says_normal: Cause { strike: |at| all_tunnels(Cut::Close(1000))(at), ..MOMENT };
+    a_close_that_says_away: Cause { strike: |at| all_tunnels(Cut::Close(1001))(at), ..MOMENT };
+    a_close_that_says_policy: Cause { strike: |at| all_tunnels(Cut::Close(1008))(at), ..MOMENT };
+    a_close_that_says_error: Cause { strike: |at| all_tunnels(Cut::Close(1011))(at), ..MOMENT };
+    a_black_hole: Cause { strike: |at| all_tunnels(Cut::BlackHole)(at), ..MOMENT };
+    a_black_hole_that_takes_dials: Cause {
+        set: |faults| faults.black_hole_dials = true,
+        strike: |at| all_tunnels(Cut::BlackHole)(at),
+        ..WHILE
+    };
+    a_pause_of_everything: Cause {
+        set: |faults| faults.stall_tunnels = true,
+        ends_bodies: false,
+        ..WHILE
+    };
+    a_farewell: Cause {
+        strike: |at| at.aad_proxy().break_connections(Break::GoAway),
+        ends_bodies: false,
+        ..MOMENT
+    };
+    dials_that_are_refused: Cause {
+        set: |faults| faults.refuse_dials = Some(503),
+        strike: |at| all_tunnels(Cut::Reset)(at),
+        ..WHILE
+    };
+    a_listener_that_is_not_found_for_a_while: Cause {
+        set: |faults| faults.agent_away = true,
+        strike: |at| all_tunnels(Cut::Reset)(at),
+        ..WHILE
+    };
+    a_relay_that_restarts: Cause { set: |faults| faults.relay_away = true, ..WHILE };
+}
