@@ -1,0 +1,3 @@
+//! Ends of every kind: nothing is lost, nothing is left behind.
+
+mod killed;
