@@ -1,4 +1,9 @@
 //! Running the command after `--`: its kubeconfig, its signals, its exit code.
+//!
+//! On Linux it ends with arcproxy, however that ends: arcproxy starts itself anew as a *stage*, which
+//! asks the kernel for SIGHUP at its parent's death and becomes the command. (To ask between fork
+//! and exec would take `unsafe`.) What the command itself starts is its own to end; programs that change
+//! their user, such as sudo, are not told.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
@@ -13,6 +18,10 @@ use tokio::process::{Child, Command};
 use crate::error::{Code, Error};
 use crate::files::check_temporary;
 use crate::shutdown::{Ending, Signals};
+
+/// The name that a stage has in the place of the program's.
+#[cfg(target_os = "linux")]
+const STAGE: &str = "arcproxy: starting a command";
 
 /// A kubeconfig of mode 0600 that is removed when it is dropped.
 #[derive(Debug)]
@@ -61,15 +70,13 @@ pub async fn run(
     kubeconfig: &PrivateKubeconfig,
     signals: &mut Signals,
 ) -> Result<u8, Error> {
-    let mut child = Command::new(program)
+    let mut child = command(program)
         .args(arguments)
         .env("KUBECONFIG", kubeconfig.path())
         .env_remove(OURS)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| {
-            Error::new(Code::Command, format!("cannot run {}", program.display())).caused_by(&error)
-        })?;
+        .map_err(|error| cannot_run(program, &error))?;
     loop {
         tokio::select! {
             ended = child.wait() => {
@@ -89,6 +96,58 @@ pub async fn run(
             }
         }
     }
+}
+
+fn cannot_run(program: &OsStr, error: &std::io::Error) -> Error {
+    Error::new(Code::Command, format!("cannot run {}", program.display())).caused_by(error)
+}
+
+#[cfg(target_os = "linux")]
+fn command(program: &OsStr) -> Command {
+    // The very program that runs, though another version may have taken its place meanwhile.
+    const THIS: &str = "/proc/self/exe";
+    if !std::path::Path::new(THIS).exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new(THIS);
+    command
+        .arg0(STAGE)
+        .arg(std::process::id().to_string())
+        .arg(program);
+    command
+}
+
+#[cfg(not(target_os = "linux"))]
+fn command(program: &OsStr) -> Command {
+    Command::new(program)
+}
+
+/// Becomes the command, where `arguments` (the program's own name first) are those of a stage.
+/// Returns why it cannot be run; `None` for every other run of the program.
+#[cfg(target_os = "linux")]
+pub fn stage(arguments: &[OsString]) -> Option<Error> {
+    use std::os::unix::process::CommandExt as _;
+    let [name, parent, program, rest @ ..] = arguments else {
+        return None;
+    };
+    if name != STAGE {
+        return None;
+    }
+    let asked = rustix::process::set_parent_process_death_signal(Some(Signal::HUP));
+    let is_alive = rustix::process::getppid()
+        .is_some_and(|now| parent.to_str() == Some(&now.as_raw_nonzero().to_string()));
+    if asked.is_ok() && !is_alive {
+        let error = std::io::Error::other("arcproxy has ended");
+        return Some(cannot_run(program, &error));
+    }
+    let error = std::process::Command::new(program).args(rest).exec();
+    Some(cannot_run(program, &error))
+}
+
+/// There are no stages here.
+#[cfg(not(target_os = "linux"))]
+pub fn stage(_: &[OsString]) -> Option<Error> {
+    None
 }
 
 /// Whether this process, and so the child, is what the terminal's keys speak to.

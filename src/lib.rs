@@ -41,6 +41,7 @@ pub mod shutdown;
 pub mod tunnel;
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
@@ -49,8 +50,16 @@ use crate::error::{Code, Error};
 use crate::printer::{Printer, Stdout};
 use crate::settings::{Environment, Settings, Target, Telling};
 
+/// How long files that are being written at the end have.
+const LAST_WRITES: Duration = Duration::from_millis(200);
+
 /// Runs the program with `arguments` (its own name first) and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    if let Some(error) = child::stage(&arguments) {
+        printer::failed(&error);
+        return error.code().exit_code();
+    }
     let cli = match Cli::read(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -93,8 +102,9 @@ fn begin(cli: Cli, printer: Printer) -> Result<u8, Error> {
     }
     let runtime = runtime()?;
     let code = runtime.block_on(commands::connect(settings, printer));
-    // A blocking read of stdin may be on its way still; nothing waits for it.
-    runtime.shutdown_background();
+    // A small file that is being written is whole a moment later. A read of stdin, or a resolver that
+    // does not answer, may be on its way still, and is not waited for.
+    runtime.shutdown_timeout(LAST_WRITES);
     code
 }
 

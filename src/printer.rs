@@ -190,14 +190,7 @@ impl Printer {
 
     /// Tells why the run ends.
     pub fn fail(&self, error: &Error) {
-        let mut text = format!("error: {}", error.what());
-        for cause in error.causes() {
-            text.push_str("\n  caused by: ");
-            text.push_str(cause);
-        }
-        text.push_str("\n\nhint: ");
-        text.push_str(error.hint());
-        to_stderr(&text);
+        failed(error);
         if self.stdout == Stdout::Events && self.telling.output == Format::Json {
             let event = json!({
                 "event": "error",
@@ -210,6 +203,18 @@ impl Printer {
             to_stdout(&event.to_string());
         }
     }
+}
+
+/// Prints a failure for people.
+pub fn failed(error: &Error) {
+    let mut text = format!("error: {}", error.what());
+    for cause in error.causes() {
+        text.push_str("\n  caused by: ");
+        text.push_str(cause);
+    }
+    text.push_str("\n\nhint: ");
+    text.push_str(error.hint());
+    to_stderr(&text);
 }
 
 /// Prints clap's own message: help and version to stdout, errors to stderr.

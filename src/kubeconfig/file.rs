@@ -121,7 +121,9 @@ pub(super) fn write_within(
     } else {
         Some(Lock::take(&target, wait)?)
     };
-    lock::sweep(parent(&target));
+    for file in [path, &target] {
+        lock::sweep(parent(file));
+    }
     for _ in 0..MAX_ATTEMPTS {
         let existing = read(&target)?;
         let text = existing.as_ref().map_or("", |(text, _)| text);

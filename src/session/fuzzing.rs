@@ -36,7 +36,9 @@ pub(crate) fn lease(data: &[u8]) {
         resource_group: "g".to_owned(),
         name: "c".to_owned(),
     };
-    let token = answer.hybrid_connection_config.token.clone();
+    let config = &answer.hybrid_connection_config;
+    let token = config.token.expose().to_owned();
+    let is_elsewhere = token.len() < 20 || config.relay.contains(&token);
     match super::access(answer, &cloud, &id, 1) {
         Ok(access) => {
             let rendezvous = access.rendezvous;
@@ -45,7 +47,7 @@ pub(crate) fn lease(data: &[u8]) {
         }
         Err(error) => {
             let told = format!("{error}");
-            assert!(token.expose().len() < 20 || !told.contains(token.expose()));
+            assert!(is_elsewhere || !told.contains(&token), "a secret is told");
         }
     }
 }

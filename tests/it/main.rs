@@ -23,6 +23,7 @@ mod passing;
 mod refresh;
 mod resumption;
 mod secrets;
+mod shutdown;
 mod sign_in;
 mod sign_in_az;
 mod sign_in_user;

@@ -1,0 +1,73 @@
+//! `-- COMMAND`, however arcproxy ends.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::{is_gone, names, send, until};
+use crate::harness::{DEADLINE, World};
+
+const RUN: [&str; 5] = ["-n", "edge-demo", "-g", "demo", "--"];
+
+/// Starts `command`, whose stdout is to begin with the process id of what it runs.
+async fn started(command: &mut Command) -> (Child, String) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = timeout(DEADLINE, lines.next_line()).await;
+    let pid = line.expect("a line in time").unwrap().unwrap();
+    assert!(!is_gone(&pid));
+    (child, pid)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_ends_with_an_arcproxy_that_is_killed() {
+    let world = World::new().await;
+    // Waits for an input that does not come: its other end is this test's.
+    let script = ["sh", "-c", "echo $$; read word"];
+    let (mut arcproxy, pid) = started(&mut world.arcproxy(&[&RUN[..], &script].concat())).await;
+    arcproxy.start_kill().unwrap();
+    until("the command has ended", || is_gone(&pid)).await;
+    arcproxy.wait().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_the_command_itself_that_runs() {
+    let world = World::new().await;
+    // Its name, its arguments as they are, and its parent is arcproxy.
+    let script = "echo \"$0|$1|$2\"; tr '\\0' '|' <\"/proc/$PPID/cmdline\"";
+    let arguments = [&RUN[..], &["sh", "-c", script, "name", "", "--x y"]].concat();
+    let printed = world.run(&arguments).await.ok();
+    let (own, parents) = printed.split_once('\n').unwrap();
+    assert_eq!(own, "name||--x y");
+    assert!(
+        parents.contains("|-n|edge-demo|-g|demo|--|sh|-c|"),
+        "{parents}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_in_the_temporary_folder() {
+    for (signal, code) in [("TERM", 143), ("HUP", 129), ("INT", 130)] {
+        let world = World::new().await;
+        let temporary = world.path("tmp");
+        std::fs::create_dir(&temporary).unwrap();
+        let script = ["sh", "-c", "echo $$; read word"];
+        let mut command = world.arcproxy(&[&RUN[..], &script].concat());
+        let (mut arcproxy, pid) = started(command.env("TMPDIR", &temporary)).await;
+        assert_eq!(names(&temporary).len(), 1);
+        send(signal, &arcproxy.id().unwrap().to_string());
+        let status = timeout(DEADLINE, arcproxy.wait()).await;
+        let status = status.expect("it ends").unwrap();
+        assert_eq!(status.code(), Some(code), "{signal}");
+        assert!(is_gone(&pid));
+        assert_eq!(names(&temporary), [""; 0], "{signal}");
+    }
+}
