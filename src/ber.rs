@@ -10,6 +10,7 @@ pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const OCTETS: u8 = 0x04;
 pub(crate) const OID: u8 = 0x06;
 pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 /// `[0]` around something whole.
 pub(crate) const EXPLICIT_0: u8 = 0xa0;
 /// `[0]` in place of a string's own tag.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
-use yasna::models::ObjectIdentifier;
-use yasna::{ASN1Result, BERReader, Tag};
+
+use crate::ber::{EXPLICIT_0, INTEGER, OID, Reader, SEQUENCE, SET};
 
 /// As many characters of an issuer's name as are shown.
 const NAME: usize = 200;
@@ -122,22 +122,13 @@ impl ServerCertVerifier for Naming {
 /// The issuer's distinguished name, in one line; `None` if the certificate has none that can be
 /// read.
 pub(super) fn issuer(certificate: &[u8]) -> Option<String> {
-    let parts = yasna::parse_der(certificate, |reader| {
-        reader.read_sequence(|certificate| {
-            let parts = certificate.next().read_sequence(|tbs| {
-                tbs.read_optional(|version| version.read_tagged(Tag::context(0), skip))?;
-                tbs.next().read_der()?; // serial number
-                tbs.next().read_der()?; // signature algorithm
-                let issuer = name(tbs.next())?;
-                while tbs.read_optional(skip)?.is_some() {}
-                Ok(issuer)
-            })?;
-            certificate.next().read_der()?; // signature algorithm
-            certificate.next().read_der()?; // signature
-            Ok(parts)
-        })
-    })
-    .ok()?;
+    let mut tbs = Reader::new(certificate)
+        .inside(SEQUENCE)?
+        .inside(SEQUENCE)?;
+    tbs.content(EXPLICIT_0); // version
+    tbs.content(INTEGER)?; // serial number
+    tbs.content(SEQUENCE)?; // signature algorithm
+    let parts = name(tbs.inside(SEQUENCE)?)?;
     let line: String = parts
         .join(", ")
         .chars()
@@ -147,35 +138,29 @@ pub(super) fn issuer(certificate: &[u8]) -> Option<String> {
     (!line.is_empty()).then(|| format!("\"{line}\""))
 }
 
-fn skip(reader: BERReader<'_, '_>) -> ASN1Result<()> {
-    reader.read_der().map(drop)
-}
-
 /// The parts of a distinguished name that people go by.
-fn name(reader: BERReader<'_, '_>) -> ASN1Result<Vec<String>> {
+fn name(mut name: Reader<'_>) -> Option<Vec<String>> {
     let mut parts = Vec::new();
-    reader.read_sequence_of(|relative| {
-        relative.read_set_of(|attribute| {
-            attribute.read_sequence(|attribute| {
-                let kind = label(&attribute.next().read_oid()?);
-                let value = attribute.next().read_tagged_der()?;
-                if let Some(kind) = kind {
-                    let text = String::from_utf8_lossy(value.value());
-                    parts.push(format!("{kind}={text}"));
-                }
-                Ok(())
-            })
-        })
-    })?;
-    Ok(parts)
+    while !name.is_empty() {
+        let mut relative = name.inside(SET)?;
+        while !relative.is_empty() {
+            let mut attribute = relative.inside(SEQUENCE)?;
+            let kind = label(attribute.content(OID)?);
+            let (_, value) = attribute.any()?;
+            if let Some(kind) = kind {
+                parts.push(format!("{kind}={}", String::from_utf8_lossy(value)));
+            }
+        }
+    }
+    Some(parts)
 }
 
-fn label(kind: &ObjectIdentifier) -> Option<&'static str> {
-    match kind.components().as_slice() {
-        [2, 5, 4, 3] => Some("CN"),
-        [2, 5, 4, 6] => Some("C"),
-        [2, 5, 4, 10] => Some("O"),
-        [2, 5, 4, 11] => Some("OU"),
+fn label(kind: &[u8]) -> Option<&'static str> {
+    match kind {
+        b"\x55\x04\x03" => Some("CN"),
+        b"\x55\x04\x06" => Some("C"),
+        b"\x55\x04\x0a" => Some("O"),
+        b"\x55\x04\x0b" => Some("OU"),
         _ => None,
     }
 }
@@ -226,5 +211,9 @@ mod tests {
             broken[at] ^= 0xff;
             issuer(&broken);
         }
+        // A length that does not fit behind where it stands.
+        let endless = [0x02, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xf4];
+        let der = [&[0x30, 12, 0x30, 10][..], &endless].concat();
+        assert_eq!(issuer(&der), None);
     }
 }
