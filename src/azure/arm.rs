@@ -157,18 +157,26 @@ impl Arm {
     /// Asks ARM. Every call here may be repeated: the reads change nothing, and credentials that
     /// nobody got do no harm.
     ///
-    /// Where the answer wants the sign-in to show more, it is signed in anew and asked once more.
+    /// Where the answer does not take the token, it is asked once more with another one; where it
+    /// wants the sign-in to show more, after that.
     async fn call(&self, method: Method, url: &Url, body: Bytes) -> Result<(Answer, Tried), Error> {
         let token = self.sign_in.bearer(&self.scope).await?;
         let (answer, tried) = self.send(&method, url, body.clone(), &token).await?;
-        let Some(claims) = challenge::claims(&answer) else {
-            return Ok((answer, tried));
+        let (scope, refused) = (&self.scope, &token.secret);
+        let token = match challenge::claims(&answer) {
+            Some(claims) => {
+                tracing::info!(claims, "ARM wants the sign-in to show more");
+                self.sign_in.challenged(scope, refused, &claims).await?
+            }
+            None if answer.status == StatusCode::UNAUTHORIZED => {
+                match self.sign_in.replaced(scope, refused).await {
+                    Ok(another) if another.secret != *refused => another,
+                    // There is none: what ARM said of the first one counts.
+                    _ => return Ok((answer, tried)),
+                }
+            }
+            None => return Ok((answer, tried)),
         };
-        tracing::info!(claims, "ARM wants the sign-in to show more");
-        let token = self
-            .sign_in
-            .challenged(&self.scope, &token.secret, &claims)
-            .await?;
         self.send(&method, url, body, &token).await
     }
 

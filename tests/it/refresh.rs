@@ -84,26 +84,32 @@ async fn five_hundred_renewals_under_load_fail_no_request() {
     });
     let proxies = futures_util::future::join_all(starting).await;
     let over = || renewals() >= RENEWALS;
-    let asking = proxies.iter().enumerate().map(async |(number, (_, local))| {
-        let watch = "/api/v1/namespaces/demo/configmaps?watch=true";
-        let watching = local.send(Version::Two, Method::GET, watch, "");
-        let watching = tokio::spawn(read(watching.await.unwrap()));
-        let mut asked = 0;
-        while !over() {
-            let read = local.ask(Method::GET, "/version", "").await;
-            assert!(matches!(read, Outcome::Whole(StatusCode::OK, _)), "{read:?}");
-            let name = format!("of-{number}-{asked}");
-            let map = serde_json::json!({"metadata": {"name": name}}).to_string();
-            let maps = "/api/v1/namespaces/demo/configmaps";
-            let written = local.ask(Method::POST, maps, map).await;
-            let is_created = matches!(written, Outcome::Whole(StatusCode::CREATED, _));
-            assert!(is_created, "{written:?}");
-            asked += 1;
-            sleep(Duration::from_millis(400)).await;
-        }
-        assert!(!watching.is_finished(), "the watch has lived on");
-        watching.abort();
-    });
+    let asking = proxies
+        .iter()
+        .enumerate()
+        .map(async |(number, (_, local))| {
+            let watch = "/api/v1/namespaces/demo/configmaps?watch=true";
+            let watching = local.send(Version::Two, Method::GET, watch, "");
+            let watching = tokio::spawn(read(watching.await.unwrap()));
+            let mut asked = 0;
+            while !over() {
+                let read = local.ask(Method::GET, "/version", "").await;
+                assert!(
+                    matches!(read, Outcome::Whole(StatusCode::OK, _)),
+                    "{read:?}"
+                );
+                let name = format!("of-{number}-{asked}");
+                let map = serde_json::json!({"metadata": {"name": name}}).to_string();
+                let maps = "/api/v1/namespaces/demo/configmaps";
+                let written = local.ask(Method::POST, maps, map).await;
+                let is_created = matches!(written, Outcome::Whole(StatusCode::CREATED, _));
+                assert!(is_created, "{written:?}");
+                asked += 1;
+                sleep(Duration::from_millis(400)).await;
+            }
+            assert!(!watching.is_finished(), "the watch has lived on");
+            watching.abort();
+        });
     // New tunnels are wanted all the time, while what runs on the old ones goes on.
     let replacing = async {
         while !over() {

@@ -210,6 +210,29 @@ async fn az_is_asked_for_both_tokens() {
     assert!(!asked.contains("--tenant"), "az takes one of them: {asked}");
 }
 
+/// As when this machine's clock is behind, or a session was revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_azure_does_not_take_is_replaced_once() {
+    let world = World::new().await;
+    let tools = Tools::az(&world, &ana(), "");
+    let good = BEARER.replace("none", &arm_token(&world).await);
+    tools.say("good", &good);
+    tools.script(
+        "az",
+        "if [ -e \"$here/asked\" ]; then cat \"$here/good\"; else touch \"$here/asked\"; cat \"$here/bearer\"; fi",
+    );
+    let get = ["-n", "edge-demo", "-g", "demo", "--", "kubectl", "version"];
+    let token = world.service_account_token();
+    let mut command = tools.arcproxy(&get);
+    Ran::of(command.env("ARCPROXY_TOKEN", &token)).await.ok();
+
+    // One that stays as it is tells what was wrong.
+    tools.say("good", BEARER);
+    let mut command = tools.arcproxy(&get);
+    let ran = Ran::of(command.env("ARCPROXY_TOKEN", &token)).await;
+    ran.failed(3, &["InvalidAuthenticationToken"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_az_says_is_told_with_what_to_do() {
     let world = World::new().await;

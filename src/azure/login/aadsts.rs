@@ -35,7 +35,7 @@ const fn refusal(number: u32, cause: &'static str, fix: &'static str) -> Refusal
 /// In the order of the numbers.
 const TABLE: [Refusal; 19] = [
     refusal(
-        "50020",
+        50_020,
         "the account is of another tenant, and no guest in this one",
         "sign in with an account of the tenant: `az login --tenant TENANT`, --auth browser or --auth device-code; AZURE_TENANT_ID names another tenant",
     ),

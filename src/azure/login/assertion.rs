@@ -169,6 +169,12 @@ impl<A: Assertions> SignIn for Asserted<A> {
         self.bearers.get(scope, || self.ask(scope, None)).await
     }
 
+    async fn replaced(&self, scope: &str, refused: &Secret) -> Result<AccessToken, Error> {
+        self.bearers
+            .replace(scope, refused, || self.ask(scope, None))
+            .await
+    }
+
     async fn bound(&self, scope: &str, key: &PopKey) -> Result<AccessToken, Error> {
         self.ask(scope, Some(key)).await
     }

@@ -12,13 +12,16 @@ use azure_identity::{AzureDeveloperCliCredential, AzureDeveloperCliCredentialOpt
 use super::cache::BearerCache;
 use super::{AccessToken, Auth, Gear, Made, SignIn, Unavailable, bridge, browser, tool};
 use crate::azure::pop::PopKey;
+use crate::clock::Clock;
 use crate::error::{Code, Error};
+use crate::secret::Secret;
 
 /// azd's account.
 #[derive(Debug)]
 struct Azd {
     credential: Arc<AzureDeveloperCliCredential>,
     cache: BearerCache,
+    clock: Clock,
     /// Where bound tokens come from, if anything here has them.
     bound: Option<Arc<dyn SignIn>>,
 }
@@ -45,8 +48,25 @@ pub(super) async fn make(gear: &Gear<'_>) -> Made {
     Ok(Arc::new(Azd {
         credential,
         cache: BearerCache::new(gear.clock.clone()),
+        clock: gear.clock.clone(),
         bound,
     }))
+}
+
+impl Azd {
+    async fn fetch(&self, scope: &str) -> Result<AccessToken, Error> {
+        let token = self.credential.get_token(&[scope], None).await;
+        let token = token.map_err(|error| {
+            let error = bridge::refused("azd gave no token", &error);
+            let is_entras = error.causes().iter().any(|cause| cause.contains("AADSTS"));
+            if is_entras {
+                error
+            } else {
+                error.hinted("run `azd auth login`, or sign in otherwise with --auth")
+            }
+        });
+        token.map(|token| bridge::token(&token, &self.clock))
+    }
 }
 
 #[async_trait]
@@ -56,19 +76,13 @@ impl SignIn for Azd {
     }
 
     async fn bearer(&self, scope: &str) -> Result<AccessToken, Error> {
-        let fetch = async || {
-            let token = self.credential.get_token(&[scope], None).await;
-            token.map(|token| bridge::token(&token)).map_err(|error| {
-                let error = bridge::refused("azd gave no token", &error);
-                let is_entras = error.causes().iter().any(|cause| cause.contains("AADSTS"));
-                if is_entras {
-                    error
-                } else {
-                    error.hinted("run `azd auth login`, or sign in otherwise with --auth")
-                }
-            })
-        };
-        self.cache.get(scope, fetch).await
+        self.cache.get(scope, || self.fetch(scope)).await
+    }
+
+    async fn replaced(&self, scope: &str, refused: &Secret) -> Result<AccessToken, Error> {
+        self.cache
+            .replace(scope, refused, || self.fetch(scope))
+            .await
     }
 
     async fn bound(&self, scope: &str, key: &PopKey) -> Result<AccessToken, Error> {

@@ -120,15 +120,13 @@ impl SignIn for AzureCli {
     }
 
     async fn bearer(&self, scope: &str) -> Result<AccessToken, Error> {
-        let fetch = async || {
-            let token = self.credential.get_token(&[scope], None).await;
-            token.map(|token| bridge::token(&token)).map_err(|error| {
-                let words = bridge::words(&error);
-                let told = refusal("az gave no token", &words);
-                self.explained(told, &words)
-            })
-        };
-        self.cache.get(scope, fetch).await
+        self.cache.get(scope, || self.fetch(scope)).await
+    }
+
+    async fn replaced(&self, scope: &str, refused: &Secret) -> Result<AccessToken, Error> {
+        self.cache
+            .replace(scope, refused, || self.fetch(scope))
+            .await
     }
 
     async fn bound(&self, scope: &str, key: &PopKey) -> Result<AccessToken, Error> {
@@ -175,8 +173,7 @@ impl SignIn for AzureCli {
                 }
                 Ok(AccessToken {
                     secret: access_token,
-                    // az goes by this machine's clock.
-                    expires: expires_on.saturating_add_signed(self.clock.offset()),
+                    expires: bridge::end_by(expires_on, &self.clock),
                 })
             }
             Answer::Failed(failed) if failed.kind == "import" => {
@@ -195,6 +192,16 @@ impl SignIn for AzureCli {
 }
 
 impl AzureCli {
+    async fn fetch(&self, scope: &str) -> Result<AccessToken, Error> {
+        let token = self.credential.get_token(&[scope], None).await;
+        let token = token.map_err(|error| {
+            let words = bridge::words(&error);
+            let told = refusal("az gave no token", &words);
+            self.explained(told, &words)
+        });
+        token.map(|token| bridge::token(&token, &self.clock))
+    }
+
     /// The error with what to do about it: `advice` is az's own.
     fn explained(&self, error: Error, advice: &str) -> Error {
         if error.code() == Code::SignInUnreachable {

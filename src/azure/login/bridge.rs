@@ -3,15 +3,23 @@
 use azure_core::credentials as azure;
 
 use super::{AccessToken, token_endpoint};
+use crate::clock::Clock;
 use crate::error::{Code, Error};
 use crate::secret::Secret;
 
 /// The token as ours.
-pub(super) fn token(token: &azure::AccessToken) -> AccessToken {
+pub(super) fn token(token: &azure::AccessToken, clock: &Clock) -> AccessToken {
+    let end = u64::try_from(token.expires_on.unix_timestamp()).unwrap_or(0);
     AccessToken {
         secret: Secret::from(token.token.secret()),
-        expires: u64::try_from(token.expires_on.unix_timestamp()).unwrap_or(0),
+        expires: end_by(end, clock),
     }
+}
+
+/// When what a tool says ends at `end` does so by the server's clock: az and azd go by this
+/// machine's.
+pub(super) fn end_by(end: u64, clock: &Clock) -> u64 {
+    end.saturating_add_signed(clock.offset())
 }
 
 /// The library's error without its framing.

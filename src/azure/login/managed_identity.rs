@@ -223,6 +223,12 @@ impl SignIn for ManagedIdentity {
         self.bearers.get(scope, || self.ask(scope)).await
     }
 
+    async fn replaced(&self, scope: &str, refused: &Secret) -> Result<AccessToken, Error> {
+        self.bearers
+            .replace(scope, refused, || self.ask(scope))
+            .await
+    }
+
     async fn bound(&self, _: &str, _: &PopKey) -> Result<AccessToken, Error> {
         Err(unbound())
     }

@@ -71,6 +71,13 @@ pub trait SignIn: Debug + Send + Sync {
     /// Entra refuses or cannot be reached.
     async fn bearer(&self, scope: &str) -> Result<AccessToken, Error>;
 
+    /// A bearer token for `scope` in the place of `refused`, which ended earlier than it said: it was
+    /// revoked, or its end was judged by another clock.
+    ///
+    /// # Errors
+    /// As those of [`SignIn::bearer`].
+    async fn replaced(&self, scope: &str, refused: &Secret) -> Result<AccessToken, Error>;
+
     /// A fresh token for `scope` that is bound to `key`.
     ///
     /// # Errors

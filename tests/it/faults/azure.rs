@@ -44,7 +44,9 @@ fn service(status: u16, retry_after_seconds: Option<u64>) -> ServiceFault {
 /// The `Status` that a request is answered with.
 async fn told(local: &Local) -> (StatusCode, String) {
     let sending = local.send(Version::Two, Method::GET, "/version", "");
-    let response = timeout(DEADLINE, sending).await.expect("it is told in time");
+    let response = timeout(DEADLINE, sending)
+        .await
+        .expect("it is told in time");
     let response = response.unwrap();
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -169,7 +171,10 @@ async fn an_answer_that_the_cluster_breaks_off_is_never_whole() {
     let local = Local::new(&world);
     world.set(|faults| faults.cut_body_after_bytes = Some(1000));
     // With its length announced and without, over both versions.
-    for path in ["/arc-emulator/pattern/100000", "/arc-emulator/stream/100000"] {
+    for path in [
+        "/arc-emulator/pattern/100000",
+        "/arc-emulator/stream/100000",
+    ] {
         for version in [Version::One, Version::Two] {
             let response = local.send(version, Method::GET, path, "").await;
             let outcome = match response {

@@ -85,7 +85,12 @@ async fn download(local: &Local, version: Version) -> impl Future<Output = Outco
 /// Creates objects until `over` and until one has been created; gives how each ended.
 async fn write(local: &Local, over: impl Fn() -> bool) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    while !over() || !matches!(outcomes.last(), Some(Outcome::Whole(StatusCode::CREATED, _))) {
+    while !over()
+        || !matches!(
+            outcomes.last(),
+            Some(Outcome::Whole(StatusCode::CREATED, _))
+        )
+    {
         let name = format!("written-{}", outcomes.len());
         let map = json!({"metadata": {"name": name}}).to_string();
         let path = "/api/v1/namespaces/demo/configmaps";
@@ -155,7 +160,10 @@ async fn survives(cause: Cause) {
     };
     let settled = timeout(DEADLINE, settled).await;
     let now = (open_files(&proxy), threads(&proxy));
-    assert!(settled.is_ok(), "open files and threads: {before:?}, {now:?}");
+    assert!(
+        settled.is_ok(),
+        "open files and threads: {before:?}, {now:?}"
+    );
     proxy.signal("TERM");
     assert_eq!(proxy.ended().await.0, Some(0));
 }

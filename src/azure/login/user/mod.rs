@@ -384,6 +384,12 @@ impl SignIn for User {
         self.fetched(scope).await
     }
 
+    async fn replaced(&self, scope: &str, refused: &Secret) -> Result<AccessToken, Error> {
+        self.bearers
+            .replace(scope, refused, || self.token(scope, None, None))
+            .await
+    }
+
     async fn bound(&self, scope: &str, key: &PopKey) -> Result<AccessToken, Error> {
         self.token(scope, Some(key), None).await
     }
