@@ -83,7 +83,7 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
     let process = client.process()?;
     let before = process.usage()?;
     let plan = plan::make(settings.seed, kind::Kind::ALL, settings.lasts);
-    let board = Arc::new(Board::new());
+    let board = Arc::new(Board::new(board::PATIENCE));
     let stop = CancellationToken::new();
     let (over, overs) = mpsc::unbounded_channel();
     let load = load::Plan {
