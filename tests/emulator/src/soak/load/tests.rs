@@ -43,10 +43,15 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new<A>(answer: A) -> Self
+    /// The load gives up soon on a server that falls silent, and on no other.
+    async fn new<A>(end: End, answer: A) -> Self
     where
         A: Fn(&str) -> (StatusCode, Vec<u8>, End) + Clone + Send + Sync + 'static,
     {
+        let patience = match end {
+            End::Never => Duration::from_secs(1),
+            End::Clean | End::Broken => Duration::from_mins(1),
+        };
         let authority = Authority::new("liar").unwrap();
         let tls = authority.server_config(&["127.0.0.1"], &["h2"]).unwrap();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -72,7 +77,7 @@ impl Stage {
         std::fs::write(&kubeconfig, text).unwrap();
         let proxied = Arc::new(Endpoint::read(&kubeconfig).unwrap());
         let shared = Arc::new(Shared {
-            board: Arc::new(Board::new(Duration::from_millis(300))),
+            board: Arc::new(Board::new(patience)),
             seed: 1,
             lines: vec![Arc::new(Line::new(proxied.clone()))],
             proxied,
@@ -144,7 +149,7 @@ async fn a_small_answer_is_judged() {
         (gone, refusal(404), End::Clean, WRONG),
     ] {
         let told = format!("{status} {end:?} {}", String::from_utf8_lossy(&bytes));
-        let stage = Stage::new(move |_| (status, bytes.clone(), end)).await;
+        let stage = Stage::new(end, move |_| (status, bytes.clone(), end)).await;
         small::get(&stage.shared, 0, 3, Load::Get).await;
         assert_eq!(stage.ends(Load::Get), expected, "{told}");
     }
@@ -190,7 +195,7 @@ async fn a_body_is_judged_by_every_byte() {
         ),
     ];
     for (number, (lie, end, expected)) in lies.into_iter().enumerate() {
-        let stage = Stage::new(move |path| {
+        let stage = Stage::new(end, move |path| {
             let length = path.rsplit('/').next().unwrap().parse().unwrap();
             let whole = Pattern::new(length).take(usize::try_from(length).unwrap());
             (StatusCode::OK, lie(whole.to_vec()), end)
@@ -204,7 +209,7 @@ async fn a_body_is_judged_by_every_byte() {
 #[tokio::test]
 async fn an_upload_that_arrived_in_part_is_no_success() {
     let answer = |_: &str| (StatusCode::OK, br#"{"length": 5}"#.to_vec(), End::Clean);
-    let stage = Stage::new(answer).await;
+    let stage = Stage::new(End::Clean, answer).await;
     bodies::upload(stage.shared.clone(), Random::new(1, 1)).await;
     assert_eq!(stage.ends(Load::Upload), TRUNCATED);
 }
@@ -220,7 +225,7 @@ async fn a_log_has_every_line_once_and_does_not_end() {
         ("line 7\nline 7\n", End::Never, WRONG),
     ] {
         let answer = move |_: &str| (StatusCode::OK, lines.as_bytes().to_vec(), end);
-        let stage = Stage::new(answer).await;
+        let stage = Stage::new(end, answer).await;
         logs::follow(stage.shared.clone(), Random::new(1, 1)).await;
         assert_eq!(stage.ends(Load::Logs), expected, "{lines:?} {end:?}");
     }
@@ -247,7 +252,7 @@ async fn a_watch_has_every_event_once_in_order_and_lasts() {
             let lines = lines.clone();
             move |_: &str| (StatusCode::OK, lines.clone().into_bytes(), end)
         };
-        let stage = Stage::new(answer).await;
+        let stage = Stage::new(end, answer).await;
         let ticker = Ticker {
             name: "ticker".to_owned(),
             version: 10,
