@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use arc_emulator::agent;
 use arc_emulator::faults::{FaultSet, STATUSES, ServiceFault};
@@ -51,8 +52,8 @@ pub(crate) struct SoakArgs {
     pub(crate) client: PathBuf,
 
     /// How long the load lasts
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) minutes: u32,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = minutes)]
+    pub(crate) minutes: Duration,
 
     /// How much load there is
     #[arg(long, value_enum, default_value = "usual")]
@@ -290,6 +291,15 @@ fn measure(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
         .ok_or_else(expected)
 }
 
+/// Minutes, which may be a fraction of one.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes = text.parse::<f64>().ok().map(|minutes| minutes * 60.0);
+    minutes
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|time| !time.is_zero() && *time <= Duration::from_hours(24 * 30))
+        .ok_or_else(|| "expected a number of minutes above 0".to_owned())
+}
+
 fn milliseconds(text: &str) -> Result<u64, String> {
     measure(text, &[("ms", 1), ("s", 1_000)])
 }
@@ -343,6 +353,14 @@ mod tests {
         assert!(milliseconds("50").is_err());
         assert!(bits_per_second("fast").is_err());
         assert!(milliseconds("99999999999999999999s").is_err());
+    }
+
+    #[test]
+    fn a_soak_may_be_short_but_not_none() {
+        assert_eq!(minutes("0.1"), Ok(Duration::from_secs(6)));
+        for wrong in ["0", "-1", "nan", "inf", "1e300", "a minute"] {
+            assert!(minutes(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,7 +7,6 @@ mod soak;
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use arc_emulator::emulator::{Builder, Emulator};
 use clap::Parser as _;
@@ -59,7 +58,7 @@ fn run(cli: Cli) -> Result<u8, soak::Error> {
 
 fn soak_settings(seed: u64, arguments: SoakArgs) -> soak::Settings {
     soak::Settings {
-        lasts: Duration::from_mins(arguments.minutes.into()),
+        lasts: arguments.minutes,
         seed,
         client: arguments.client,
         size: match arguments.load {

@@ -79,7 +79,7 @@ pub(crate) struct Played {
 
 impl Played {
     /// Until when it was felt; none if it is.
-    fn felt_until(&self) -> Option<Instant> {
+    pub(crate) fn felt_until(&self) -> Option<Instant> {
         Some(self.ended? + self.recovery.unwrap_or(AFTERMATH))
     }
 }
@@ -102,6 +102,7 @@ pub(crate) struct Case {
 #[derive(Debug)]
 pub(crate) struct Board {
     start: Instant,
+    patience: Duration,
     known: Mutex<Known>,
 }
 
@@ -117,9 +118,10 @@ pub(crate) struct Known {
 }
 
 impl Board {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(patience: Duration) -> Self {
         Self {
             start: Instant::now(),
+            patience,
             known: Mutex::default(),
         }
     }
@@ -246,11 +248,80 @@ impl Board {
     pub(crate) async fn out_of_patience(&self, since: Instant) {
         loop {
             let calm = self.calm_since(since);
-            if calm >= PATIENCE || since.elapsed() >= ALL_PATIENCE {
+            if calm >= self.patience || since.elapsed() >= ALL_PATIENCE {
                 return;
             }
-            let left = (PATIENCE - calm).min(ALL_PATIENCE.saturating_sub(since.elapsed()));
+            let left = (self.patience - calm).min(ALL_PATIENCE.saturating_sub(since.elapsed()));
             tokio::time::sleep(left + Duration::from_millis(10)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ago(milliseconds: u64) -> Instant {
+        let now = Instant::now();
+        now.checked_sub(Duration::from_millis(milliseconds))
+            .unwrap_or(now)
+    }
+
+    fn board(faults: &[(u64, Option<u64>)]) -> Board {
+        let board = Board::new(PATIENCE);
+        for (began, ended) in faults {
+            let number = board.begin(Kind::Reset);
+            let mut known = board.lock();
+            known.played[number].began = ago(*began);
+            known.played[number].ended = ended.map(ago);
+        }
+        board
+    }
+
+    #[test]
+    fn the_clock_of_a_request_stands_still_while_a_fault_is_active() {
+        for (faults, calm) in [
+            (&[][..], 1_000),
+            (&[(800, Some(600))], 800),
+            // One within another, and two that overlap.
+            (&[(900, Some(500)), (800, Some(700))], 600),
+            (&[(900, Some(600)), (700, Some(400))], 500),
+            // One that began before, and one that goes on.
+            (&[(5_000, Some(900)), (100, None)], 800),
+            (&[(5_000, None)], 0),
+        ] {
+            let measured = board(faults).calm_since(ago(1_000)).as_millis();
+            assert!(measured.abs_diff(calm) < 50, "{faults:?}: {measured}");
+        }
+    }
+
+    #[test]
+    fn a_request_counts_for_the_faults_of_its_last_seconds() {
+        let board = board(&[(60_000, Some(59_000)), (1_000, Some(900)), (10, None)]);
+        board.known.lock().expect("nobody panicked").played[0].recovery = Some(Duration::ZERO);
+        let words = || "GET /".to_owned();
+        let wrong = Verdict::Wrong("why".to_owned());
+        board.note(Load::Get, words, ago(5_000), &wrong);
+        board.note(Load::Get, words, ago(5), &Verdict::Ok);
+        let known = board.known();
+        let tallies: Vec<_> = known.played.iter().map(|played| played.tally).collect();
+        let counted = |tally: &Tally| (tally.ok, tally.wrong);
+        // The second fault has not been recovered from.
+        let counts: Vec<_> = tallies.iter().map(counted).collect();
+        assert_eq!(counts, [(0, 0), (1, 1), (1, 1)]);
+        assert_eq!(known.calm, Tally::default());
+        assert_eq!(known.cases.len(), 1);
+        assert_eq!(known.cases[0].faults.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_end_hangs_once_its_calm_time_is_over() {
+        let board = board(&[]);
+        let waited = board.out_of_patience(ago(30_000));
+        let waited = tokio::time::timeout(Duration::from_millis(1), waited).await;
+        assert!(waited.is_ok());
+        let waiting = board.out_of_patience(Instant::now());
+        let waiting = tokio::time::timeout(Duration::from_secs(1), waiting).await;
+        assert!(waiting.is_err());
     }
 }

@@ -18,6 +18,8 @@ use super::process::Process;
 
 /// How long it may take to start, and to end.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long one that has lost its memory may take to be dead.
+const DYING: Duration = Duration::from_secs(1);
 /// The last line before it serves; by then a request has gone through the tunnel and back.
 const READY: &str = "Press Ctrl+C";
 
@@ -96,8 +98,8 @@ impl Client {
     }
 
     /// What there is to say once it has ended, which it must not by itself.
-    pub(crate) fn death(&mut self) -> Option<String> {
-        let ended = self.child.try_wait().ok().flatten()?;
+    pub(crate) async fn death(&mut self) -> Option<String> {
+        let ended = timeout(DYING, self.child.wait()).await.ok()?.ok()?;
         Some(self.last_words(&format!("ended by itself: {ended}")))
     }
 

@@ -81,9 +81,12 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
     let mut client =
         Client::start(&settings.client, emulator, settings.client_log.as_deref()).await?;
     let process = client.process()?;
-    let before = process.usage()?;
+    let before = match process.usage() {
+        Ok(usage) => usage,
+        Err(error) => return Err(client.death().await.map_or(error, Into::into)),
+    };
     let plan = plan::make(settings.seed, kind::Kind::ALL, settings.lasts);
-    let board = Arc::new(Board::new());
+    let board = Arc::new(Board::new(board::PATIENCE));
     let stop = CancellationToken::new();
     let (over, overs) = mpsc::unbounded_channel();
     let load = load::Plan {
@@ -134,7 +137,7 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
         Some(ended) => ended,
         None => loaded.await,
     };
-    if let Some(death) = client.death() {
+    if let Some(death) = client.death().await {
         return Err(death.into());
     }
     let mut wrong = ended??;

@@ -53,8 +53,12 @@ pub(crate) fn make(seed: u64, kinds: &[Kind], run: Duration) -> Vec<Planned> {
         at += if random.once_in(10) {
             length / 2 + random.time(100, 300)
         } else {
-            length + random.time(300, 1_900)
+            length + random.time(300, 1_800)
         };
+        if kind == Kind::ClockJump {
+            // A client has to find out first, and then to sign in again.
+            at += random.time(2_000, 5_000);
+        }
     }
 }
 

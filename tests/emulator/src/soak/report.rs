@@ -36,8 +36,10 @@ pub(crate) struct Report {
 struct Row {
     injected: usize,
     tally: Tally,
-    /// Ascending.
+    /// Ascending, of those faults during whose recovery no other one was felt.
     recoveries: Vec<Duration>,
+    /// The longest of all.
+    longest: Option<Duration>,
     /// After so many no request went well.
     never: usize,
 }
@@ -54,14 +56,36 @@ impl Report {
         sum(self.known.loads.values())
     }
 
+    /// Whether no other fault was felt from the begin of the fault of that number to the recovery
+    /// from it.
+    fn is_alone(&self, number: usize) -> bool {
+        let played = &self.known.played;
+        let is_felt_with = |other: &Played, one: &Played| {
+            let until = |played: &Played| played.felt_until();
+            until(other).is_none_or(|until| until > one.began)
+                && until(one).is_none_or(|until| other.began < until)
+        };
+        let others = played
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != number);
+        let mut others = others.map(|(_, other)| other);
+        !others.any(|other| is_felt_with(other, &played[number]))
+    }
+
     fn rows(&self) -> BTreeMap<Kind, Row> {
         let mut rows: BTreeMap<Kind, Row> = BTreeMap::new();
-        for played in &self.known.played {
+        for (number, played) in self.known.played.iter().enumerate() {
             let row = rows.entry(played.kind).or_default();
             row.injected += 1;
             row.tally = sum([&row.tally, &played.tally]);
             match played.recovery {
-                Some(recovery) => row.recoveries.push(recovery),
+                Some(recovery) => {
+                    row.longest = row.longest.max(Some(recovery));
+                    if self.is_alone(number) {
+                        row.recoveries.push(recovery);
+                    }
+                }
                 // One that was cut off by an early end has not been looked at.
                 None => row.never += usize::from(played.ended.is_some()),
             }
@@ -86,19 +110,20 @@ impl Report {
         )?;
         writeln!(
             out,
-            "{:<22}{:>9}{HEADS}  recovery: median, max",
+            "{:<22}{:>9}{HEADS}   recovery: median, max; max of all",
             "fault", "injected"
         )?;
         for (kind, row) in self.rows() {
             let median = row.recoveries.get(row.recoveries.len() / 2);
             writeln!(
                 out,
-                "{:<22}{:>9}{}  {:>9} {:>9}{}",
+                "{:<22}{:>9}{}  {:>9} {:>9} {:>9}{}",
                 kind.name(),
                 row.injected,
                 columns(&row.tally),
                 milliseconds(median),
                 milliseconds(row.recoveries.last()),
+                milliseconds(row.longest.as_ref()),
                 if row.never > 0 {
                     format!("  {} never", row.never)
                 } else {
@@ -194,6 +219,8 @@ impl Report {
                     "requests": row.tally,
                     "recovery_median_s": seconds(median),
                     "recovery_max_s": seconds(row.recoveries.last()),
+                    "recoveries_alone": row.recoveries.len(),
+                    "recovery_max_of_all_s": seconds(row.longest.as_ref()),
                     "never_recovered": row.never,
                 });
                 (kind.name(), value)

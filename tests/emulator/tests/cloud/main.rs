@@ -10,3 +10,5 @@ mod control;
 mod discovery;
 mod lifecycle;
 mod people;
+#[cfg(unix)]
+mod soak;

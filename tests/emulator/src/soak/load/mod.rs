@@ -9,6 +9,8 @@ mod probe;
 mod request;
 mod setup;
 mod small;
+#[cfg(test)]
+mod tests;
 mod watches;
 mod write;
 

@@ -43,6 +43,16 @@ pub(super) fn keep(shared: &Arc<Shared>, number: u64, line: Arc<Line>, ticker: T
         .spawn(async move { stop.run_until_cancelled_owned(watching).await });
 }
 
+/// Watches `ticker` once, for some seconds.
+#[cfg(test)]
+pub(super) async fn once(shared: &Shared, line: &Line, ticker: &Ticker) {
+    let mut seen = Seen {
+        version: ticker.version,
+        count: 0,
+    };
+    watch(shared, line, &ticker.name, 5, &mut seen).await;
+}
+
 async fn watch(shared: &Shared, line: &Line, name: &str, seconds: u64, seen: &mut Seen) {
     let path = format!(
         "/api/v1/namespaces/{NAMESPACE}/configmaps?watch=1&fieldSelector=metadata.name%3D{name}\
