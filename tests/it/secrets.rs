@@ -11,22 +11,36 @@ use crate::harness::{Proxy, Ran, World};
 
 const DEMO: [&str; 4] = ["-n", "edge-demo", "-g", "demo"];
 
-/// What gives a secret away wherever it stands.
-const MARKS: [&str; 4] = [
+/// What gives a secret away wherever it stands: the last three are how the emulator's codes and
+/// refresh tokens begin.
+const MARKS: [&str; 7] = [
     "SharedAccessSignature",
     "client_secret=",
     "refresh_token=",
     "PRIVATE KEY",
+    "1.AXcode",
+    "1.AXrefresh",
+    "AXdevice",
 ];
 /// The variables that hold one.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 8] = [
     "AZURE_CLIENT_SECRET",
     "AZURE_CLIENT_CERTIFICATE_PASSWORD",
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "IDENTITY_HEADER",
     "SYSTEM_ACCESSTOKEN",
     "ARCPROXY_TOKEN",
     "ARC_EMULATOR_SA_TOKEN",
     "ARC_EMULATOR_CONTROL",
+];
+/// The variables that name a web proxy, with credentials or not.
+const PROXIES: [&str; 6] = [
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "http_proxy",
+    "HTTP_PROXY",
 ];
 /// Shorter ones are words that may stand anywhere.
 const SHORTEST: usize = 12;
@@ -53,7 +67,17 @@ impl Secrets {
             let value = value.filter(|_| is_secret)?;
             Some(value.to_string_lossy().into_owned())
         });
-        let all = tokens.map(|pair| pair[1].clone()).chain(variables);
+        let flags = arguments.windows(2).filter(|pair| pair[0] == "--proxy");
+        let proxies = command
+            .get_envs()
+            .filter(|(name, _)| PROXIES.iter().any(|proxy| name == proxy))
+            .filter_map(|(_, value)| Some(value?.to_string_lossy().into_owned()))
+            .chain(flags.map(|pair| pair[1].clone()))
+            .filter_map(|url| password(&url));
+        let all = tokens
+            .map(|pair| pair[1].clone())
+            .chain(variables)
+            .chain(proxies);
         Some(Self(
             all.filter(|secret| secret.len() >= SHORTEST).collect(),
         ))
@@ -78,6 +102,12 @@ impl Secrets {
             }
         }
     }
+}
+
+/// The password in `url`, as it is written there.
+fn password(url: &str) -> Option<String> {
+    let (credentials, _) = url.split_once("://")?.1.rsplit_once('@')?;
+    Some(credentials.split_once(':')?.1.to_owned())
 }
 
 /// Whether `text` holds a signed token: a JSON object in base64, long, and a dot.
@@ -110,6 +140,9 @@ fn what_gives_a_secret_away_is_found() {
         "SharedAccessSignature sr=x",
         "-----BEGIN PRIVATE KEY-----",
         "grant_type=x&client_secret=y",
+        "kept 1.AXrefresh0a",
+        "http://localhost:1/?code=1.AXcode0a",
+        "device_code AXdevice0a",
     ] {
         assert!(found(text), "{text}");
     }
@@ -121,9 +154,16 @@ fn what_gives_a_secret_away_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_harness_knows_what_it_gives_to_arcproxy() {
     let world = World::new().await;
-    let command = world.arcproxy(&["--token", "hunter2-hunter2"]);
+    let proxy = "http://ana:proxy-hunter2@proxy.example";
+    let mut command = world.arcproxy(&["--token", "hunter2-hunter2", "--proxy", proxy]);
+    command.env("ALL_PROXY", proxy.replace("hunter2", "hunter3"));
     let secrets = Secrets::of_arcproxy(&command).expect("arcproxy");
-    for secret in ["hunter2-hunter2", &world.emulator.client_secret()] {
+    for secret in [
+        "hunter2-hunter2",
+        "proxy-hunter2",
+        "proxy-hunter3",
+        &world.emulator.client_secret(),
+    ] {
         assert!(secrets.0.iter().any(|known| known == secret), "{secret}");
     }
     assert!(secrets.0.iter().any(|known| holds_jwt(known)));

@@ -62,7 +62,7 @@ impl Service {
     fn app(&self) -> Variables {
         variables([
             ("IDENTITY_ENDPOINT", &self.url),
-            ("IDENTITY_HEADER", "the-header"),
+            ("IDENTITY_HEADER", "the-identity-header"),
         ])
     }
 
@@ -148,7 +148,7 @@ async fn an_app_reaches_the_cluster_as_a_service_account() {
         head.uri,
         "/token?api-version=2019-08-01&resource=https%3A%2F%2Fmanagement.core.windows.net%2F"
     );
-    assert_eq!(head.headers["x-identity-header"], "the-header");
+    assert_eq!(head.headers["x-identity-header"], "the-identity-header");
     assert_eq!(asked.len(), 2);
     assert_eq!(world.emulator.entra().seen().token_requests, 0);
 }

@@ -95,7 +95,7 @@ impl Grants {
         challenge: Option<&str>,
         now: u64,
     ) -> String {
-        let code = format!("1.{}", random_hex::<32>());
+        let code = format!("1.AXcode{}", random_hex::<32>());
         self.codes.insert(
             code.clone(),
             Code {
@@ -133,7 +133,7 @@ impl Grants {
         contexts: Vec<String>,
         now: u64,
     ) -> (String, String) {
-        let device_code = random_hex::<32>();
+        let device_code = format!("AXdevice{}", random_hex::<32>());
         let mut random = [0; 9];
         aws_lc_rs::rand::fill(&mut random).expect("the system has randomness");
         let user_code: String = random
@@ -218,7 +218,7 @@ impl Grants {
 
     /// Makes a refresh token. Earlier ones stay good.
     pub(super) fn add_refresh(&mut self, grant: Grant, now: u64) -> String {
-        let token = format!("1.{}", random_hex::<48>());
+        let token = format!("1.AXrefresh{}", random_hex::<48>());
         let refresh = Refresh {
             grant,
             issued: now,
