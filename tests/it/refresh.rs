@@ -64,7 +64,7 @@ async fn five_hundred_renewals_under_load_fail_no_request() {
     const PROXIES: usize = 20;
     const RENEWALS: u64 = 500;
     let faults = FaultSet {
-        relay_token_seconds: Some(2),
+        relay_token_seconds: Some(10),
         access_token_seconds: Some(20),
         ..FaultSet::default()
     };
@@ -83,6 +83,8 @@ async fn five_hundred_renewals_under_load_fail_no_request() {
         (proxy, Local::of(&file))
     });
     let proxies = futures_util::future::join_all(starting).await;
+    let faults = world.emulator.faults();
+    faults.update(|faults| faults.relay_token_seconds = Some(2));
     let over = || renewals() >= RENEWALS;
     let asking = proxies
         .iter()

@@ -143,3 +143,20 @@ async fn without_http2_a_server_may_take_its_time() {
     assert!(started.elapsed() >= LATER);
     assert!(world.requests() <= 8, "{}", world.requests());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_moved_often_enough_stays_and_waits() {
+    let world = world(&BOTH, |_| {});
+    let silencing = async {
+        for attempt in 1..=4 {
+            until(|| world.far.holding.load(Ordering::Relaxed) == attempt).await;
+            world.fall_silent();
+        }
+        sleep(Duration::from_secs(4)).await;
+        world.speak_again();
+        world.far.release.notify_waiters();
+    };
+    let (answer, ()) = tokio::join!(world.get("/held"), silencing);
+    answer.expect("an answer");
+    assert_eq!(world.dials(), 4);
+}

@@ -4,6 +4,7 @@
 
 mod azure;
 pub(crate) mod local;
+mod views;
 
 use std::time::Duration;
 
