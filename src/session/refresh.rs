@@ -195,9 +195,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_to_a_ceiling_and_differ() {
-        let pauses: Vec<_> = (1..=60)
-            .map(|_| pause(Code::ArmUnreachable, 30))
-            .collect();
+        let pauses: Vec<_> = (1..=60).map(|_| pause(Code::ArmUnreachable, 30)).collect();
         assert!(pauses.iter().all(|pause| *pause <= BACKOFF.1));
         assert!(pauses.iter().all(|pause| *pause >= AGAIN));
         // Drawn from the whole range.

@@ -37,11 +37,7 @@ impl Again {
     /// Whether it may be sent though it may have arrived: it is safe by its method (RFC 9110,
     /// section 9.2.1) and has no body.
     pub(super) fn is_harmless(&self) -> bool {
-        self.body.is_none()
-            && matches!(
-                self.method,
-                Method::GET | Method::HEAD | Method::OPTIONS
-            )
+        self.body.is_none() && matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS)
     }
 
     /// The request once more after it has failed, if it may be sent.

@@ -54,10 +54,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The body of a request that a pool can carry.
 pub trait Outgoing:
-    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
-    + Send
-    + Unpin
-    + 'static
+    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static
 {
 }
 
