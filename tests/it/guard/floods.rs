@@ -13,19 +13,22 @@ use super::wire::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Local, PING, PREFACE,
     RST_STREAM, SETTINGS, WINDOW_UPDATE, begin, field, frame, get, read_all, read_frame,
 };
-use crate::harness::{Ran, World};
+use crate::harness::{DEADLINE, Ran, World};
 
 /// As much as a flood may say before it counts as survived.
 const FLOOD: usize = 32 << 20;
 /// As much memory as it may cost, in MiB.
 const MEMORY: u64 = 48;
-/// How long a flood may go on. It counts as survived if it still does then.
+/// How long a flood may go on that need not end the connection.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Says `bytes` again and again until they are [`FLOOD`], nobody takes more, or the other side
 /// ends the connection. What the other side says is read as it comes; gives whether it has ended
 /// the connection.
-async fn flood<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, bytes: &[u8]) -> bool {
+async fn flood<S>(stream: S, bytes: &[u8], patience: Duration) -> bool
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let (mut reading, mut writing) = tokio::io::split(stream);
     let ended = Arc::new(AtomicBool::new(false));
     let end = ended.clone();
@@ -42,10 +45,9 @@ async fn flood<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, bytes: &[u
         while said < FLOOD && writing.write_all(bytes).await.is_ok() {
             said += bytes.len();
         }
-        // A side that has ended the connection says so, some time.
-        let _ = timeout(PATIENCE, listening).await;
+        let _ = listening.await;
     };
-    let _ = timeout(PATIENCE, saying).await;
+    let _ = timeout(patience, saying).await;
     ended.load(Ordering::SeqCst)
 }
 
@@ -101,7 +103,8 @@ async fn a_flood_from_a_client_is_borne() {
             let mut stream = local.tls("h2").await;
             begin(&mut stream).await.unwrap();
             stream.write_all(first).await.unwrap();
-            let ended = flood(stream, again).await;
+            let patience = if ends { DEADLINE } else { PATIENCE };
+            let ended = flood(stream, again, patience).await;
             assert!(ended || !ends, "{what}: the connection is not ended");
             assert!(local.serves().await, "{what}: nobody else is served");
             let held = proxy.resident().saturating_sub(before);
@@ -166,7 +169,7 @@ async fn lie(mut stream: Stream, is_probed: Arc<AtomicBool>, attack: Attack) {
             HEADERS if is_probed.swap(true, Ordering::SeqCst) => {
                 let (first, again) = attack(heard.stream);
                 if stream.write_all(&first).await.is_ok() {
-                    flood(stream, &again).await;
+                    flood(stream, &again, PATIENCE).await;
                 }
                 return;
             }
