@@ -244,8 +244,14 @@ fn is_of_filter(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '=' | ',')
 }
 
-fn to_stderr(line: &str) {
-    let _gone = writeln!(io::stderr().lock(), "{line}");
+fn to_stderr(text: &str) {
+    let _gone = writeln!(io::stderr().lock(), "{}", harmless(text));
+}
+
+/// Words of other programs are in it: none may rule the terminal.
+fn harmless(text: &str) -> String {
+    let rules = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.replace("\r\n", "\n").replace(rules, "\u{fffd}")
 }
 
 fn to_stdout(line: &str) {
@@ -368,6 +374,15 @@ fn as_json(event: &Event<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_is_told_rules_the_terminal() {
+        let told = "error: a\u{1b}[2Jb\u{9b}31m\rc\u{7}\n\thint: d é ✓";
+        assert_eq!(
+            harmless(told),
+            "error: a\u{fffd}[2Jb\u{fffd}31m\u{fffd}c\u{fffd}\n\thint: d é ✓"
+        );
+    }
 
     #[test]
     fn stdout_keeps_azs_words() {

@@ -11,4 +11,6 @@ pub mod login;
 pub mod metadata;
 pub mod pop;
 pub mod profile;
+#[cfg(test)]
+mod properties;
 pub mod types;

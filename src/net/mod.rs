@@ -7,6 +7,8 @@ mod connect;
 pub(crate) mod fuzzing;
 mod https;
 mod issuer;
+#[cfg(test)]
+mod properties;
 mod retry;
 mod tcp;
 #[cfg(test)]

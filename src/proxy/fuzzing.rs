@@ -1,17 +1,14 @@
 //! Fuzz target: requests to the local listener.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use super::{Gate, RequestBody, Route, Upstream};
+use super::listener::{Visitor, speak};
+use super::{Gate, RequestBody, Route, Upstream, local};
 use crate::error::{Code, Error};
 use crate::fuzzing::{Wire, block_on};
 use crate::secret::Secret;
@@ -60,6 +57,7 @@ fn is_let_through(request: &Request<RequestBody>) {
     let mut given = request.headers().get_all(header::AUTHORIZATION).iter();
     let bearer = format!("Bearer {TOKEN}");
     assert!(given.next().is_some_and(|given| *given == bearer) && given.next().is_none());
+    local::check(request).expect("it names this machine");
     if let Some(path) = request.uri().path_and_query() {
         assert!(!path.as_str().contains([' ', '\r', '\n', '\0']), "{path}");
     }
@@ -74,19 +72,10 @@ pub(crate) fn gate(data: &[u8]) {
     let is_h2 = is_h2 % 2 == 1;
     let route = Route::new(&Secret::from(TOKEN), HASH.to_owned(), Arc::new(Far));
     let gate = Arc::new(Gate::new(vec![route]));
-    let service = service_fn(move |request| {
-        let gate = gate.clone();
-        async move { Ok::<_, Infallible>(gate.answer(request).await) }
-    });
-    block_on(async {
-        if is_h2 {
-            let wire = Wire::new([PREFACE, sent].concat(), *piece);
-            let serving = http2::Builder::new(TokioExecutor::new());
-            let _ = serving.serve_connection(TokioIo::new(wire), service).await;
-        } else {
-            let wire = TokioIo::new(Wire::new(sent, *piece));
-            let serving = http1::Builder::new().serve_connection(wire, service);
-            let _ = serving.with_upgrades().await;
-        }
+    let preface = if is_h2 { PREFACE } else { b"" };
+    let wire = Wire::new([preface, sent].concat(), *piece);
+    let _ = block_on(async {
+        let visitor = Arc::new(Visitor::alone().await);
+        speak(wire, is_h2, gate, visitor).await
     });
 }

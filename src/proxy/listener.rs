@@ -49,6 +49,18 @@ pub(super) struct Visitor {
     _place: OwnedSemaphorePermit,
 }
 
+#[cfg(fuzzing)]
+impl Visitor {
+    /// One of its own.
+    pub(super) async fn alone() -> Self {
+        let room = Arc::new(tokio::sync::Semaphore::new(1));
+        Self {
+            newcomer: Arc::new(Newcomers::new(1)).arrive().await,
+            _place: room.acquire_owned().await.expect("it is never closed"),
+        }
+    }
+}
+
 /// Why a connection was ended.
 const NO_TOKEN: &str = "it showed no token";
 
@@ -173,6 +185,18 @@ async fn connection<U: Upstream>(
         shaken = timeout(HANDSHAKE_DEADLINE, acceptor.accept(socket)) => shaken??,
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    speak(stream, is_h2, gate, visitor).await
+}
+
+/// Serves HTTP to a visitor whose bytes come over `stream`.
+pub(super) async fn speak<U: Upstream>(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    is_h2: bool,
+    gate: Arc<Gate<U>>,
+    visitor: Arc<Visitor>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let drain = gate.drain().clone();
+    let newcomer = &visitor.newcomer;
     let io = TokioIo::new(stream);
     let caller = visitor.clone();
     let service = service_fn(move |request| {

@@ -23,7 +23,7 @@ pub(in super::super) struct WebProxy {
     pub(in super::super) host: String,
     pub(in super::super) port: u16,
     /// The value of a `Proxy-Authorization` header.
-    pub(super) authorization: Option<Secret>,
+    pub(in super::super) authorization: Option<Secret>,
 }
 
 impl WebProxy {
