@@ -78,7 +78,7 @@ async fn download(local: &Local, version: Version) -> impl Future<Output = Outco
     async move {
         match local::read(response).await {
             Outcome::Whole(status, rest) => Outcome::Whole(status, length + rest),
-            error => error,
+            error @ Outcome::Error(_) => error,
         }
     }
 }
@@ -129,7 +129,7 @@ async fn survives(cause: Cause) {
     };
     let writing = write(&local, || began.elapsed() > cause.lasts + RECOVERY / 2);
     let all = async { tokio::join!(running, lasting, writing) };
-    let ((one, two), recovery, written) = timeout(DEADLINE, all).await.expect("nothing hangs");
+    let ((one, two), recovery, written) = Box::pin(timeout(DEADLINE, all)).await.expect("nothing hangs");
     assert!(recovery < RECOVERY, "{recovery:?} until a request works");
 
     for outcome in [one, two] {

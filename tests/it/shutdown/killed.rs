@@ -123,9 +123,9 @@ impl Before {
     }
 
     /// What the file is once it is written.
-    fn merged(&self) -> Option<(String, u32)> {
+    fn merged(&self) -> (String, u32) {
         let (text, mode) = self.was.clone().unwrap_or((String::new(), 0o600));
-        Some((kubeconfig::merge(&text, &ENTRY).unwrap(), mode))
+        (kubeconfig::merge(&text, &ENTRY).unwrap(), mode)
     }
 
     /// What is beside the file.
@@ -202,7 +202,7 @@ fn calls(scene: fn() -> Before) -> Vec<Call> {
     let told = log.path().to_str().unwrap();
     let ended = write_under_strace(&before.path, &["-y", "-s", "4096", "-o", told]);
     assert!(ended.success(), "{ended}");
-    assert_eq!(before.now(), before.merged());
+    assert_eq!(before.now(), Some(before.merged()));
     let log = fs::read_to_string(log.path()).unwrap();
     let home = before.path.parent().unwrap().to_str().unwrap();
     let mut counts: HashMap<(&str, &str), usize> = HashMap::new();
@@ -253,8 +253,7 @@ fn a_kubeconfig_is_whole_wherever_its_writer_is_killed() {
     });
     let runs: usize = scenes.iter().map(|(runs, _)| runs).sum();
     let written: usize = scenes.iter().map(|(_, written)| written).sum();
-    assert!(runs >= RUNS, "{runs}");
-    println!("killed {runs} times, {written} of them after the change");
+    assert!(runs >= RUNS && written > 0, "{runs}, {written}");
 }
 
 /// How often it was killed, and how often once the file had changed.
@@ -267,7 +266,7 @@ fn kill_at_each_call(name: &str, scene: fn() -> Before) -> (usize, usize) {
         let at = format!("{name}, {call} {earlier}");
         assert_eq!(ended.signal(), Some(9), "{at}: {ended}");
         is_whole(&before, &at);
-        written += usize::from(before.now() == before.merged());
+        written += usize::from(before.now() == Some(before.merged()));
         is_no_hindrance(&before, &at);
         runs += 1;
     }
@@ -280,7 +279,7 @@ fn kill_at_each_call(name: &str, scene: fn() -> Before) -> (usize, usize) {
 #[track_caller]
 fn is_whole(before: &Before, at: &str) {
     let now = before.now();
-    assert!(now == before.was || now == before.merged(), "{at}: {now:?}");
+    assert!(now == before.was || now == Some(before.merged()), "{at}: {now:?}");
     if before.path != before.file {
         let link = fs::symlink_metadata(&before.path).unwrap();
         assert!(link.is_symlink(), "{at}");
@@ -291,7 +290,7 @@ fn is_whole(before: &Before, at: &str) {
 #[track_caller]
 fn is_no_hindrance(before: &Before, at: &str) {
     kubeconfig::write(&before.path, &ENTRY).unwrap_or_else(|error| panic!("{at}: {error}"));
-    assert_eq!(before.now(), before.merged(), "{at}");
+    assert_eq!(before.now(), Some(before.merged()), "{at}");
     let others = before.others();
     let is_on_its_way = |path: &PathBuf| {
         path.file_name()
