@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use super::{is_gone, names, send, until};
@@ -11,8 +11,9 @@ use crate::harness::{DEADLINE, World};
 
 const RUN: [&str; 5] = ["-n", "edge-demo", "-g", "demo", "--"];
 
-/// Starts `command`, whose stdout is to begin with the process id of what it runs.
-async fn started(command: &mut Command) -> (Child, String) {
+/// Starts `command`, whose stdout is to begin with the process id of what it runs. Its stdin goes on
+/// for as long as what is given back.
+async fn started(command: &mut Command) -> (Child, ChildStdin, String) {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -23,7 +24,9 @@ async fn started(command: &mut Command) -> (Child, String) {
     let line = timeout(DEADLINE, lines.next_line()).await;
     let pid = line.expect("a line in time").unwrap().unwrap();
     assert!(!is_gone(&pid));
-    (child, pid)
+    // Waiting for a child would close it.
+    let stdin = child.stdin.take().unwrap();
+    (child, stdin, pid)
 }
 
 #[cfg(target_os = "linux")]
@@ -32,7 +35,8 @@ async fn the_command_ends_with_an_arcproxy_that_is_killed() {
     let world = World::new().await;
     // Waits for an input that does not come: its other end is this test's.
     let script = ["sh", "-c", "echo $$; read word"];
-    let (mut arcproxy, pid) = started(&mut world.arcproxy(&[&RUN[..], &script].concat())).await;
+    let (mut arcproxy, _stdin, pid) =
+        started(&mut world.arcproxy(&[&RUN[..], &script].concat())).await;
     arcproxy.start_kill().unwrap();
     until("the command has ended", || is_gone(&pid)).await;
     arcproxy.wait().await.unwrap();
@@ -61,7 +65,7 @@ async fn nothing_is_left_in_the_temporary_folder() {
         std::fs::create_dir(&temporary).unwrap();
         let script = ["sh", "-c", "echo $$; read word"];
         let mut command = world.arcproxy(&[&RUN[..], &script].concat());
-        let (mut arcproxy, pid) = started(command.env("TMPDIR", &temporary)).await;
+        let (mut arcproxy, _stdin, pid) = started(command.env("TMPDIR", &temporary)).await;
         assert_eq!(names(&temporary).len(), 1);
         send(signal, &arcproxy.id().unwrap().to_string());
         let status = timeout(DEADLINE, arcproxy.wait()).await;

@@ -279,7 +279,10 @@ fn kill_at_each_call(name: &str, scene: fn() -> Before) -> (usize, usize) {
 #[track_caller]
 fn is_whole(before: &Before, at: &str) {
     let now = before.now();
-    assert!(now == before.was || now == Some(before.merged()), "{at}: {now:?}");
+    assert!(
+        now == before.was || now == Some(before.merged()),
+        "{at}: {now:?}"
+    );
     if before.path != before.file {
         let link = fs::symlink_metadata(&before.path).unwrap();
         assert!(link.is_symlink(), "{at}");
