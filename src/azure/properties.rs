@@ -167,11 +167,12 @@ proptest! {
         value in "[!-~é]([ -~é]{0,20}[!-~é])?",
         newline in prop::sample::select(vec!["\n", "\r\n"]),
     ) {
-        let mut text = format!("[other]{newline}name = no{newline}{newline}[cloud]{newline}");
-        for (key, value) in others.iter().filter(|(key, _)| key != "name") {
-            text.push_str(&format!("{key} = {value}{newline}"));
-        }
-        text.push_str(&format!("name = {value}{newline}{newline}"));
+        let mut lines = vec!["[other]".to_owned(), "name = no".to_owned()];
+        lines.extend([String::new(), "[cloud]".to_owned()]);
+        let others = others.iter().filter(|(key, _)| key != "name");
+        lines.extend(others.map(|(key, value)| format!("{key} = {value}")));
+        lines.extend([format!("name = {value}"), String::new(), String::new()]);
+        let text = lines.join(newline);
         prop_assert_eq!(profile::option(&text, "cloud", "name"), Some(value));
         prop_assert_eq!(profile::option(&text, "clouds", "name"), None);
     }

@@ -23,12 +23,13 @@ fn scripted(scripts: &[Script]) -> World {
 
 #[tokio::test]
 async fn what_was_not_acted_upon_is_sent_again() {
+    static LARGE: [u8; 60_000] = [7; 60_000];
     for script in [Script::Refuse, Script::GoAway] {
         for (method, body) in [
             (Method::GET, None),
             (Method::DELETE, None),
             (Method::POST, Some(&b"a body"[..])),
-            (Method::PATCH, Some(&[7; 60_000])),
+            (Method::PATCH, Some(&LARGE)),
         ] {
             let world = scripted(&[script]);
             let sent = world.pool.request(request(&method, body)).await;
@@ -66,7 +67,8 @@ async fn what_may_have_been_acted_upon_is_sent_again_only_if_it_is_safe() {
 #[tokio::test]
 async fn what_is_too_large_to_be_kept_is_not_sent_again() {
     let world = scripted(&[Script::Refuse]);
-    let body = Some(&[7; 70_000][..]);
+    static LARGE: [u8; 70_000] = [7; 70_000];
+    let body = Some(&LARGE[..]);
     let sent = world.pool.request(request(&Method::POST, body)).await;
     sent.expect_err("nothing was kept");
     assert_eq!(world.requests(), 0);
