@@ -27,6 +27,7 @@ use crate::http::{Body, empty, json as answer_json};
 use crate::names::random_hex;
 use crate::relay::Cut;
 use crate::request::read_body;
+use crate::serve::Break;
 
 /// Why nobody can set the seed of a running emulator.
 const SEED_IS_FIXED: &str = "the seed holds from the start to the end: \
@@ -45,6 +46,23 @@ pub(crate) struct Control {
 #[serde(deny_unknown_fields)]
 struct DropTunnels {
     how: How,
+    /// Only one of them.
+    #[serde(default)]
+    one: bool,
+}
+
+/// The body of `POST /aad-proxy/break`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BreakConnections {
+    how: BreakHow,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum BreakHow {
+    GoAway,
+    InFrame,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -52,6 +70,8 @@ struct DropTunnels {
 enum How {
     Reset,
     BlackHole,
+    InFrame,
+    InMessage,
     Close(u16),
 }
 
@@ -139,23 +159,47 @@ async fn answer(parts: &Parts, token: &str, request: Request<Incoming>) -> Respo
         (&Method::DELETE, "/faults") => answer_json(StatusCode::OK, &parts.faults.reset()),
         (&Method::POST, "/tunnels/drop") => match serde_json::from_slice::<DropTunnels>(&body) {
             Ok(drop) => {
-                parts.relay.drop_tunnels(match drop.how {
+                let cut = match drop.how {
                     How::Reset => Cut::Reset,
                     How::BlackHole => Cut::BlackHole,
+                    How::InFrame => Cut::InFrame,
+                    How::InMessage => Cut::InMessage,
                     How::Close(code) => Cut::Close(code),
-                });
+                };
+                if drop.one {
+                    parts.relay.drop_tunnel(cut);
+                } else {
+                    parts.relay.drop_tunnels(cut);
+                }
                 done()
             }
             Err(error) => unreadable(&error),
         },
+        (&Method::POST, "/aad-proxy/break") => {
+            match serde_json::from_slice::<BreakConnections>(&body) {
+                Ok(wanted) => {
+                    let how = match wanted.how {
+                        BreakHow::GoAway => Break::GoAway,
+                        BreakHow::InFrame => Break::InFrame,
+                    };
+                    for site in parts.sites.values() {
+                        site.aad_proxy.break_connections(how);
+                    }
+                    done()
+                }
+                Err(error) => unreadable(&error),
+            }
+        }
         (&Method::POST, "/agent/restart") => restart(parts).await,
         (&Method::GET, "/seed") => answer_json(StatusCode::OK, &json!({ "seed": parts.seed })),
         (_, "/seed") => refuse(StatusCode::METHOD_NOT_ALLOWED, SEED_IS_FIXED),
         (&Method::GET, "/seen") => answer_json(StatusCode::OK, &parts.seen()),
         (&Method::GET, "/listener") => listener(parts),
-        (_, "/faults" | "/tunnels/drop" | "/agent/restart" | "/seen" | "/listener") => {
-            refuse(StatusCode::METHOD_NOT_ALLOWED, "not with this method")
-        }
+        (
+            _,
+            "/faults" | "/tunnels/drop" | "/aad-proxy/break" | "/agent/restart" | "/seen"
+            | "/listener",
+        ) => refuse(StatusCode::METHOD_NOT_ALLOWED, "not with this method"),
         _ => refuse(StatusCode::NOT_FOUND, "there is nothing here"),
     }
 }

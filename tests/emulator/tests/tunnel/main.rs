@@ -6,6 +6,7 @@
 mod aad_proxy;
 mod agent;
 mod cluster;
+mod cuts;
 mod faults;
 mod harness;
 mod listener;
