@@ -52,7 +52,7 @@ fn run(cli: Cli) -> Result<u8, soak::Error> {
             Command::Soak(arguments) => soak::run(&emulator, soak_settings(seed, arguments)).await,
         };
         emulator.stop().await;
-        Ok(status?)
+        status
     })
 }
 

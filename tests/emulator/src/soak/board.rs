@@ -251,7 +251,10 @@ impl Board {
             if calm >= self.patience || since.elapsed() >= ALL_PATIENCE {
                 return;
             }
-            let left = (self.patience - calm).min(ALL_PATIENCE.saturating_sub(since.elapsed()));
+            let left = self
+                .patience
+                .saturating_sub(calm)
+                .min(ALL_PATIENCE.saturating_sub(since.elapsed()));
             tokio::time::sleep(left + Duration::from_millis(10)).await;
         }
     }

@@ -17,7 +17,7 @@ use super::endpoint::Endpoint;
 use super::process::Process;
 
 /// How long it may take to start, and to end.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// How long one that has lost its memory may take to be dead.
 const DYING: Duration = Duration::from_secs(1);
 /// The last line before it serves; by then a request has gone through the tunnel and back.

@@ -130,6 +130,11 @@ impl Kind {
         }
     }
 
+    /// Whether it comes less often than the others: machines do not sleep twice a minute.
+    pub(crate) fn is_rare(self) -> bool {
+        self == Self::ClockJump
+    }
+
     /// How long one lasts.
     pub(crate) fn lasting(self) -> Lasting {
         match self {

@@ -10,6 +10,9 @@ const FIRST: Duration = Duration::from_secs(2);
 /// How long nothing strikes at the end, so that what the last fault did is seen.
 const LAST: Duration = Duration::from_secs(5);
 
+/// Once in so many rounds a rare kind is among the others.
+const RARELY: u32 = 4;
+
 /// A fault to come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Planned {
@@ -26,16 +29,18 @@ pub(crate) struct Planned {
 
 /// The faults of a run of that length, in the order in which they strike.
 ///
-/// Every kind comes once before any comes twice.
+/// Every kind that is not rare comes once before any comes twice.
 pub(crate) fn make(seed: u64, kinds: &[Kind], run: Duration) -> Vec<Planned> {
     let mut random = Random::new(seed, 1);
     let mut plan = Vec::new();
-    let mut deck = Vec::new();
+    let (mut deck, mut decks) = (Vec::new(), 0);
     let mut at = FIRST;
     loop {
         if deck.is_empty() {
-            deck.extend_from_slice(kinds);
+            let is_due = |kind: &&Kind| !kind.is_rare() || decks % RARELY == 0;
+            deck.extend(kinds.iter().filter(is_due));
             random.shuffle(&mut deck);
+            decks += 1;
         }
         let Some(kind) = deck.pop() else { return plan };
         let length = length(kind, &mut random);
@@ -99,7 +104,8 @@ mod tests {
             assert!(plan.len() >= 1_000, "{} faults", plan.len());
             for kind in Kind::ALL {
                 let count = plan.iter().filter(|fault| fault.kind == *kind).count();
-                assert!(count >= 20, "{kind:?}: {count}");
+                let least = if kind.is_rare() { 5 } else { 20 };
+                assert!(count >= least, "{kind:?}: {count}");
             }
         }
     }

@@ -97,8 +97,8 @@ pub(super) fn tick(shared: &Arc<Shared>, line: &Arc<Line>) {
             pace.tick().await;
             let (number, n) = (count % TICKERS, count / TICKERS + 1);
             let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/ticker-{number}");
-            let patch = json!({"data": {"n": n.to_string()}});
-            let body = Some((&patch, "application/merge-patch+json"));
+            let change = json!({"data": {"n": n.to_string()}});
+            let body = Some((&change, "application/merge-patch+json"));
             if let Err(error) = direct(&line, Method::PATCH, &path, body).await {
                 tracing::error!(%error, "a ticker stopped");
                 return;
@@ -108,5 +108,5 @@ pub(super) fn tick(shared: &Arc<Shared>, line: &Arc<Line>) {
     let stop = shared.stop.clone();
     shared
         .tasks
-        .spawn(async move { stop.run_until_cancelled_owned(ticking).await });
+        .spawn(async move { Box::pin(stop.run_until_cancelled_owned(ticking)).await });
 }

@@ -18,8 +18,7 @@ fn name(number: u64) -> String {
 }
 
 fn text(number: u64) -> String {
-    let bytes = Pattern::new(number).take(TEXT / 2);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    arc_emulator::names::hex(&Pattern::new(number).take(TEXT / 2))
 }
 
 /// An object as it is to be.

@@ -40,7 +40,7 @@ pub(super) fn keep(shared: &Arc<Shared>, number: u64, line: Arc<Line>, ticker: T
     let stop = shared.stop.clone();
     shared
         .tasks
-        .spawn(async move { stop.run_until_cancelled_owned(watching).await });
+        .spawn(async move { Box::pin(stop.run_until_cancelled_owned(watching)).await });
 }
 
 /// Watches `ticker` once, for some seconds.
