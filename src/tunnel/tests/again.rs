@@ -66,8 +66,8 @@ async fn what_may_have_been_acted_upon_is_sent_again_only_if_it_is_safe() {
 
 #[tokio::test]
 async fn what_is_too_large_to_be_kept_is_not_sent_again() {
-    let world = scripted(&[Script::Refuse]);
     static LARGE: [u8; 70_000] = [7; 70_000];
+    let world = scripted(&[Script::Refuse]);
     let body = Some(&LARGE[..]);
     let sent = world.pool.request(request(&Method::POST, body)).await;
     sent.expect_err("nothing was kept");

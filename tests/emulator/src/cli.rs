@@ -59,6 +59,10 @@ pub(crate) struct SoakArgs {
     #[arg(long, value_enum, default_value = "usual")]
     pub(crate) load: LoadSize,
 
+    /// Open so many connections to the client besides, and leave them alone
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) idle_connections: usize,
+
     /// Write the report to this file, too, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

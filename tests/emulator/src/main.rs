@@ -65,6 +65,7 @@ fn soak_settings(seed: u64, arguments: SoakArgs) -> soak::Settings {
             LoadSize::Usual => soak::Size::USUAL,
             LoadSize::Full => soak::Size::FULL,
         },
+        idle: arguments.idle_connections,
         json: arguments.json,
         client_log: arguments.client_log,
     }

@@ -7,6 +7,7 @@
 mod board;
 mod client;
 mod endpoint;
+mod idle;
 mod inject;
 mod kind;
 mod load;
@@ -58,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) client: PathBuf,
     pub(crate) size: Size,
+    /// Local connections to open and leave alone.
+    pub(crate) idle: usize,
     /// Where the report goes as JSON.
     pub(crate) json: Option<PathBuf>,
     /// Where the client's log goes.
@@ -78,6 +81,7 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
         .admin_kubeconfig()
         .ok_or("there is no apiserver of the emulator's own")?;
     let direct = Endpoint::read(kubeconfig)?;
+    idle::make_room(settings.idle)?;
     let mut client =
         Client::start(&settings.client, emulator, settings.client_log.as_deref()).await?;
     let process = client.process()?;
@@ -93,6 +97,7 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
         board: board.clone(),
         seed: settings.seed,
         size: settings.size,
+        idle: settings.idle,
         proxied: client.endpoint()?,
         direct,
         over: overs,
@@ -140,7 +145,7 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
     if let Some(death) = client.death().await {
         return Err(death.into());
     }
-    let mut wrong = ended??;
+    let (mut wrong, idle) = ended??;
     let after = settled(&process, before).await?;
     wrong.extend(left(before, after));
     wrong.extend(client.stop().await?);
@@ -150,6 +155,7 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
         lasted: board.elapsed(),
         known: board.known(),
         wrong,
+        idle,
         before,
         samples,
         after,
@@ -162,7 +168,7 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
 }
 
 /// Runs the load on a thread of its own.
-fn start(load: load::Plan) -> Result<oneshot::Receiver<Result<Vec<String>, Error>>, Error> {
+fn start(load: load::Plan) -> Result<oneshot::Receiver<load::Ended>, Error> {
     let (sender, receiver) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

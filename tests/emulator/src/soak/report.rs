@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Error;
 use super::board::{Known, Played, Tally};
+use super::idle::Left;
 use super::kind::Kind;
 use super::process::Usage;
 
@@ -25,6 +26,7 @@ pub(crate) struct Report {
     pub(crate) known: Known,
     /// What is wrong with more than one request.
     pub(crate) wrong: Vec<String>,
+    pub(crate) idle: Left,
     pub(crate) before: Usage,
     /// Seconds after the start, and what the client held then.
     pub(crate) samples: Vec<(f64, Usage)>,
@@ -158,6 +160,13 @@ impl Report {
                 usage.threads, usage.descriptors
             )?;
         }
+        if self.idle.opened + self.idle.refused > 0 {
+            writeln!(
+                out,
+                "\nidle connections: {} opened, {} refused, {} still open at the end",
+                self.idle.opened, self.idle.refused, self.idle.open_at_the_end
+            )?;
+        }
         self.print_reasons(&mut out)?;
         self.print_bad(&mut out)?;
         out.flush()
@@ -242,6 +251,7 @@ impl Report {
             "calm": self.known.calm,
             "loads": loads,
             "played": played,
+            "idle_connections": self.idle,
             "client": {"before": self.before, "after": self.after, "samples": self.samples},
             "bad": {"requests": self.known.cases, "else": self.wrong},
         })

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::Error;
 use super::board::Board;
 use super::endpoint::{Endpoint, Line, whole};
+use super::idle::{Crowd, Left};
 use super::random::Random;
 
 /// The namespace that everything happens in.
@@ -165,6 +166,8 @@ pub(crate) struct Plan {
     pub(crate) board: Arc<Board>,
     pub(crate) seed: u64,
     pub(crate) size: Size,
+    /// Local connections to open and leave alone.
+    pub(crate) idle: usize,
     /// Through the client.
     pub(crate) proxied: Endpoint,
     /// Straight to the apiserver.
@@ -174,13 +177,16 @@ pub(crate) struct Plan {
     pub(crate) stop: CancellationToken,
 }
 
+/// What is wrong with what was written, and what became of the idle connections.
+pub(crate) type Ended = Result<(Vec<String>, Left), Error>;
+
 /// Runs the load until it is told to stop; when this returns, all its connections are closed.
-/// Gives what is wrong with what was written.
+/// Gives what is wrong with what was written, and what became of the idle connections.
 ///
 /// # Errors
 ///
 /// When the cluster cannot be set up or looked at, straight at the apiserver.
-pub(crate) async fn run(plan: Plan) -> Result<Vec<String>, Error> {
+pub(crate) async fn run(plan: Plan) -> Ended {
     let direct = Arc::new(Line::new(Arc::new(plan.direct)));
     let tickers = setup::prepare(&direct).await?;
     let proxied = Arc::new(plan.proxied);
@@ -221,13 +227,18 @@ pub(crate) async fn run(plan: Plan) -> Result<Vec<String>, Error> {
         shared.repeat(70_000 + number, bodies::slow_upload);
     }
     probe::keep(&shared, plan.over);
+    let mut crowd = Crowd::default();
+    let growing = crowd.grow(&proxied, plan.idle);
+    plan.stop.run_until_cancelled(growing).await;
     plan.stop.cancelled().await;
+    let left = crowd.left();
+    drop(crowd);
     shared.tasks.close();
     // What is still under way is judged as usual; what is stuck has been judged by then.
     let _ = tokio::time::timeout(LAST, shared.tasks.wait()).await;
     let mut wrong = write::audit(&shared.ledger, &direct).await?;
     wrong.extend(bodies::audit(&direct).await?);
-    Ok(wrong)
+    Ok((wrong, left))
 }
 
 /// Makes small requests at an even pace, whatever becomes of them.

@@ -18,9 +18,7 @@ fn name(number: u64) -> String {
 }
 
 fn text(number: u64) -> String {
-    let bytes = Pattern::new(number).take(TEXT / 2);
-    let hex = |byte: &u8| [byte >> 4, byte & 15].map(|nibble| char::from_digit(nibble.into(), 16));
-    bytes.iter().flat_map(hex).flatten().collect()
+    arc_emulator::names::hex(&Pattern::new(number).take(TEXT / 2))
 }
 
 /// An object as it is to be.

@@ -133,12 +133,12 @@ async fn read(shared: &Shared, line: &Line, path: &str, id: &str, keys: &[&str])
 }
 
 async fn patch(shared: &Shared, line: &Line, path: &str, id: &str) -> bool {
-    let moved = json!([{"op": "move", "from": "/data/before", "path": "/data/after"}]);
+    let change = json!([{"op": "move", "from": "/data/before", "path": "/data/after"}]);
     let asked = Ask {
         load: Load::Write,
         method: Method::PATCH,
         path: path.to_owned(),
-        body: Some((moved, "application/json-patch+json")),
+        body: Some((change, "application/json-patch+json")),
     };
     let check = |answer: &request::Answer| {
         let object = expect_ok(answer)?;
