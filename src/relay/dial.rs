@@ -261,7 +261,7 @@ mod tests {
         };
         let both = async { tokio::join!(dialer.dial(&rendezvous), serving) };
         // Well before the listener has had its time.
-        let (dialled, _open) = Box::pin(timeout(Duration::from_secs(15), both))
+        let (dialled, _open) = timeout(Duration::from_secs(15), Box::pin(both))
             .await
             .expect("it does not wait for the first");
         let error = dialled.expect_err("refused");

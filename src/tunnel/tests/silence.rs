@@ -80,7 +80,7 @@ async fn what_may_have_happened_is_not_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_may_take_its_time() {
-    for lag in [0, 50, 1000] {
+    for lag in [0, 50, 1000, 1500] {
         let world = world(&BOTH, |far| far.lag = Duration::from_millis(lag));
         let started = Instant::now();
         world.get("/later").await.expect("an answer");

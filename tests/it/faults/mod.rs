@@ -129,7 +129,7 @@ async fn survives(cause: Cause) {
     };
     let writing = write(&local, || began.elapsed() > cause.lasts + RECOVERY / 2);
     let all = async { tokio::join!(running, lasting, writing) };
-    let ((one, two), recovery, written) = Box::pin(timeout(DEADLINE, all))
+    let ((one, two), recovery, written) = timeout(DEADLINE, Box::pin(all))
         .await
         .expect("nothing hangs");
     assert!(recovery < RECOVERY, "{recovery:?} until a request works");

@@ -194,6 +194,6 @@ async fn a_watch_that_is_taken_up_again_sees_everything_once() {
             () = changing => {}
         }
     };
-    Box::pin(timeout(DEADLINE, both)).await.expect("in time");
+    timeout(DEADLINE, Box::pin(both)).await.expect("in time");
     assert_eq!(*events.lock().unwrap(), expected);
 }
