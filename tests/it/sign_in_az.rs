@@ -437,3 +437,29 @@ async fn azd_gives_the_token_for_azure() {
         &["azd gave no token", "not logged in", "run `azd auth login`"],
     );
 }
+
+/// The browser needs nobody here: its sign-in was kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_azd_the_clusters_token_comes_by_the_browser() {
+    let world = World::new().await;
+    let browser = world.by_person(&["--auth", "browser", "--", "true"]);
+    let (ran, pages) = world.seated("ana@contoso.com", browser).await;
+    ran.ok();
+    assert_eq!(pages.len(), 1);
+
+    let tools = Tools::new(&world);
+    let answer = json!({ "token": arm_token(&world).await, "expiresOn": "2100-01-01T00:00:00Z" });
+    tools.script(
+        "azd",
+        &format!("echo \"$*\" >\"$here/asked\"; echo '{answer}'"),
+    );
+    let bound = world.emulator.entra().seen().pop_tokens;
+    let mut command = tools.arcproxy(&WHOAMI);
+    let ran = Ran::of(command.env("ARCPROXY_AUTH", "azd")).await;
+    assert!(ran.stderr.contains("✓ Signed in as azd"), "{}", ran.stderr);
+    assert!(ran.ok().contains("ana@contoso.com"));
+    assert_eq!(world.emulator.entra().seen().pop_tokens, bound + 1);
+    // In the subscription's tenant, like the browser.
+    let asked = std::fs::read_to_string(tools.file("asked")).unwrap();
+    assert!(asked.contains(&world.emulator.tenant()), "{asked}");
+}

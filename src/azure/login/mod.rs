@@ -1,8 +1,8 @@
 //! Signing in: how access tokens for ARM and for the cluster are had.
 //!
-//! Each method is one [`SignIn`], in a module that says with `make` whether it is configured. Where
-//! `azure_identity` has a method, bearer tokens come from there; tokens bound to a key are asked of
-//! Entra's token endpoint here, since that library has none.
+//! Each method is one [`SignIn`], in a module that says with `make` whether it is configured. az and
+//! azd are asked through `azure_identity`; Entra's token endpoint is asked here, for bearer tokens
+//! and for those that are bound to a key.
 
 mod aadsts;
 mod assertion;

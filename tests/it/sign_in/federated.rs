@@ -9,7 +9,7 @@ const FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 
 impl World {
     /// A pod's variables, as the webhook sets them, and the file.
-    fn workload(&self) -> (Variables, std::path::PathBuf) {
+    pub(super) fn workload(&self) -> (Variables, std::path::PathBuf) {
         let file = self.emulator.federated_token_file().unwrap();
         let authority = self.emulator.entra().url();
         let variables = variables([
@@ -32,13 +32,13 @@ impl World {
         }))
     }
 
-    fn github(&self) -> Variables {
+    pub(super) fn github(&self) -> Variables {
         let mut variables = self.emulator.entra().github_env();
         variables.push(("GITHUB_ACTIONS".to_owned(), "true".to_owned()));
         variables
     }
 
-    fn pipelines(&self) -> Variables {
+    pub(super) fn pipelines(&self) -> Variables {
         self.emulator.entra().pipelines_env()
     }
 }

@@ -123,3 +123,27 @@ async fn ended(proxy: Proxy) -> String {
     assert_eq!(code, Some(0), "{stderr}");
     stderr
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_first_is_taken() {
+    let world = World::new().await;
+    let secret = variables([("AZURE_CLIENT_SECRET", &world.emulator.client_secret())]);
+    let ways = [
+        ("service-principal", secret),
+        ("workload-identity", world.workload().0),
+        ("github", world.github()),
+        ("azure-pipelines", world.pipelines()),
+    ];
+    for first in 0..ways.len() {
+        let all = ways[first..].iter().flat_map(|(_, way)| way.clone());
+        let mut command = world.signing_in(&all.collect(), &PODS);
+        let ran = Ran::of(&mut command).await;
+        let took = format!("signing in method={}", ways[first].0);
+        assert!(ran.stderr.contains(&took), "{took}: {}", ran.stderr);
+        for (earlier, _) in &ways[..first] {
+            let passed = format!("passed over method={earlier}");
+            assert!(ran.stderr.contains(&passed), "{passed}: {}", ran.stderr);
+        }
+        ran.ok();
+    }
+}

@@ -28,7 +28,7 @@ const TRUE: [&str; 2] = ["--", "true"];
 
 impl World {
     /// arcproxy for `edge-demo` where no service principal is configured.
-    fn by_person(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn by_person(&self, arguments: &[&str]) -> Command {
         let mut command = self.arcproxy(&[&DEMO[..], arguments].concat());
         for name in ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"] {
             command.env_remove(name);
@@ -40,7 +40,7 @@ impl World {
 
     /// Runs arcproxy to its end as `upn`, who answers in the browser as often as is asked; gives
     /// the pages that were asked for.
-    async fn seated(&self, upn: &str, command: Command) -> (Ran, Vec<Url>) {
+    pub(crate) async fn seated(&self, upn: &str, command: Command) -> (Ran, Vec<Url>) {
         self.emulator.entra().seat(Some(upn));
         let mut asking = Asking::start(command);
         let mut pages = Vec::new();
