@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
@@ -76,6 +77,7 @@ impl<B: Outgoing> Lane<B> {
             idle: Mutex::new(Instant::now()),
         });
         let published = load.clone();
+        let gone = wishes.gone().clone();
         let mut watchdog = Watchdog::new(pulse, wishes, load.clone(), round_trip, lost.clone());
         // Ends when the tunnel breaks, or when nobody holds a sender or a body any more.
         tasks.spawn(async move {
@@ -95,6 +97,13 @@ impl<B: Outgoing> Lane<B> {
                     lost();
                 }
             }
+            drop(connection);
+            // A far side that goes away takes no more requests, and may still answer those it has.
+            let guarding = std::future::poll_fn(|cx| {
+                watchdog.poll(cx);
+                Poll::<()>::Pending
+            });
+            gone.run_until_cancelled(guarding).await;
         });
         let first = Stream::of(&load);
         Ok((

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
 /// A ping on stream 0; what it says is of no consequence.
 const PING: [u8; 17] = *b"\0\0\x08\x06\0\0\0\0\0arcproxy";
@@ -29,6 +30,7 @@ pub(super) struct Wishes {
     /// Bytes that the stream has taken.
     taken: AtomicU64,
     waker: AtomicWaker,
+    gone: CancellationToken,
 }
 
 impl Wishes {
@@ -47,6 +49,11 @@ impl Wishes {
     /// How many bytes the stream has taken.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Cancelled once the stream has been dropped.
+    pub(super) fn gone(&self) -> &CancellationToken {
+        &self.gone
     }
 }
 
@@ -73,7 +80,10 @@ impl<S> Pinger<S> {
         }
     }
 
-    fn check(&self) -> io::Result<()> {
+    /// An error once the stream is to end. Whatever waits here is woken by the next wish: a writer
+    /// may wait alone, since HTTP/2 does not read while it has an answer to write.
+    fn check(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.wishes.waker.register(cx.waker());
         if self.wishes.end.load(Ordering::Relaxed) {
             let why = "the cluster's side has fallen silent";
             return Err(io::Error::new(io::ErrorKind::TimedOut, why));
@@ -85,7 +95,7 @@ impl<S> Pinger<S> {
 impl<S: AsyncWrite + Unpin> Pinger<S> {
     /// Writes a ping if one is wanted and may stand here.
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check()?;
+        self.check(cx)?;
         if self.unsent == 0 {
             let may = self.frames.is_between() && self.wishes.ping.load(Ordering::Relaxed);
             if !may {
@@ -124,7 +134,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Pinger<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.wishes.waker.register(cx.waker());
         if let Poll::Ready(pinged) = this.poll_ping(cx) {
             pinged?;
         }
@@ -173,8 +182,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Pinger<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check()?;
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S> Drop for Pinger<S> {
+    fn drop(&mut self) {
+        self.wishes.gone.cancel();
     }
 }
 
@@ -297,6 +312,24 @@ mod tests {
         far.read_to_end(&mut got).await.expect("reads");
         // Those that had to wait are one.
         assert_eq!(got, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_waits_alone_ends_when_told() {
+        let (near, _far) = duplex(16);
+        let wishes = Arc::new(Wishes::default());
+        let mut pinger = Pinger::new(near, wishes.clone());
+        let writing = tokio::spawn(async move { pinger.write_all(&[0; 64]).await });
+        // A wish that was granted, or has to wait, takes the waker with it.
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+            wishes.ping();
+        }
+        tokio::task::yield_now().await;
+        wishes.end();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(1), writing).await;
+        let error = ended.expect("in time").expect("joins").expect_err("ended");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

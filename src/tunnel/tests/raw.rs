@@ -11,6 +11,8 @@ pub(super) enum Script {
     GoAway,
     /// Goes away, having perhaps acted upon this one, and ends.
     GoAwayBehind,
+    /// Goes away, and is yet to answer this one.
+    GoAwayBefore,
     /// Begins to answer and resets the stream with that code.
     Cut(u8),
     /// Begins to answer and goes away as if that answer had never been.
@@ -50,7 +52,7 @@ impl Script {
         match self {
             Self::Refuse => vec![reset(REFUSED_STREAM), go_away(STREAM)],
             Self::GoAway => vec![go_away(0)],
-            Self::GoAwayBehind => vec![go_away(STREAM)],
+            Self::GoAwayBehind | Self::GoAwayBefore => vec![go_away(STREAM)],
             Self::Cut(code) => vec![answer, part, reset(code)],
             Self::GoAwayWithin => vec![answer, part, go_away(0)],
             Self::Answer => vec![

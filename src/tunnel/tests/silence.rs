@@ -8,6 +8,7 @@ use http_body_util::{Either, Full};
 use tokio::time::{Instant, sleep};
 
 use super::far::{BYTES, LATER};
+use super::raw::Script;
 use super::{BOTH, World, get, world};
 
 impl World {
@@ -76,6 +77,30 @@ async fn what_may_have_happened_is_not_sent_again() {
     assert!(started.elapsed() < Duration::from_secs(15), "{error}");
     assert!(format!("{error:?}").contains("silent"), "{error:?}");
     assert_eq!((world.requests(), world.dials()), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_takes_no_more_requests_is_watched_to_its_end() {
+    for may_move in [true, false] {
+        let world = world(&BOTH, |_| {});
+        let script = Script::GoAwayBefore;
+        world.far.scripts.lock().expect("whole").push_back(script);
+        let mut request = get("/");
+        if !may_move {
+            *request.method_mut() = http::Method::POST;
+        }
+        let silencing = async {
+            sleep(Duration::from_mins(1)).await;
+            assert_eq!(world.pool.lanes(), 0, "it takes no more");
+            world.fall_silent();
+            Instant::now()
+        };
+        let answering = tokio::time::timeout(Duration::from_mins(5), world.pool.request(request));
+        let (answer, silent) = tokio::join!(answering, silencing);
+        let answer = answer.expect("it ends");
+        assert_eq!(answer.is_ok(), may_move, "{answer:?}");
+        assert!(silent.elapsed() < Duration::from_secs(20));
+    }
 }
 
 #[tokio::test(start_paused = true)]
