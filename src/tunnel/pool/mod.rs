@@ -36,7 +36,7 @@ use self::again::Again;
 use self::checkout::{Checkout, Http1, Idle};
 use self::http1::{HTTP1_DIALS, HTTP1_TUNNELS};
 use self::lane::{Lane, Stream};
-use self::obtain::Dials;
+use self::obtain::{Dials, Opening};
 use super::body::PooledBody;
 use super::upload::Upload;
 use super::{FarSide, Opener, TunnelError};
@@ -73,8 +73,7 @@ pub struct Pool<B> {
 
 struct Inner<B> {
     opener: Opener,
-    /// Held while a tunnel for requests is being opened, so that one opens for all who wait.
-    opening: Arc<tokio::sync::Mutex<()>>,
+    opening: Arc<Opening>,
     dials: Mutex<Dials>,
     lanes: Mutex<Vec<Lane<B>>>,
     /// HTTP/1.1 tunnels that wait for a request; `None` once the pool is closed.

@@ -2,10 +2,10 @@
 //! all who wait and with patience while the cause may pass.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::checkout::{Http1, Idle};
@@ -31,6 +31,32 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 pub(super) struct Dials {
     ended: usize,
     failure: Option<(Instant, TunnelError)>,
+}
+
+/// Who opens a tunnel for requests: one does, and all who wait take the same one at once. In a
+/// queue each would have to be reached in turn, past everything else that is to be done, and a
+/// tunnel may be lost again before the last is.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    is_taken: AtomicBool,
+    over: Notify,
+}
+
+/// The turn to open one.
+struct Turn(Arc<Opening>);
+
+impl Opening {
+    fn take(self: &Arc<Self>) -> Option<Turn> {
+        let is_free = !self.is_taken.swap(true, Ordering::Relaxed);
+        is_free.then(|| Turn(self.clone()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.is_taken.store(false, Ordering::Relaxed);
+        self.0.over.notify_waiters();
+    }
 }
 
 /// An HTTP/2 tunnel with room.
@@ -113,29 +139,34 @@ impl<B: Outgoing> Inner<B> {
     /// A tunnel beside those that have no room, or are full of a bulk body. One dial serves all who
     /// wait.
     async fn another(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
-        if self.http1_only.load(Ordering::Relaxed) {
-            return self.http1().await;
-        }
         let before = lock(&self.dials).ended;
-        let opening = self.opening.clone().lock_owned().await;
-        if let Some(Pick::Clear(tunnel)) = self.pick() {
-            return Ok(tunnel);
+        loop {
+            let over = self.opening.over.notified();
+            if self.http1_only.load(Ordering::Relaxed) {
+                return self.http1().await;
+            }
+            if let Some(Pick::Clear(tunnel)) = self.pick() {
+                return Ok(tunnel);
+            }
+            // Whoever waited while a dial failed has waited for that dial: it shares its end.
+            if let Dials {
+                ended,
+                failure: Some((_, failure)),
+            } = &*lock(&self.dials)
+                && *ended > before
+            {
+                return Err(failure.clone());
+            }
+            match self.opening.take() {
+                Some(turn) => return self.dial(turn).await,
+                None => over.await,
+            }
         }
-        if self.http1_only.load(Ordering::Relaxed) {
-            drop(opening);
-            return self.http1().await;
-        }
-        // Whoever waited while a dial failed has waited for that dial: it shares its end.
-        if let Dials {
-            ended,
-            failure: Some((_, failure)),
-        } = &*lock(&self.dials)
-            && *ended > before
-        {
-            return Err(failure.clone());
-        }
-        // In a task of its own: whoever asked first may lose patience, the others need the tunnel
-        // all the same. It ends by the dial's own deadlines.
+    }
+
+    /// Opens a tunnel, in a task of its own: whoever asked first may lose patience, the others need
+    /// the tunnel all the same. It ends by the dial's own deadlines.
+    async fn dial(self: &Arc<Self>, turn: Turn) -> Result<Tunnel<B>, TunnelError> {
         let inner = self.clone();
         let dial = self.tasks.spawn(async move {
             let opened = inner.open(None).await;
@@ -144,7 +175,7 @@ impl<B: Outgoing> Inner<B> {
             let failure = opened.as_ref().err().cloned();
             dials.failure = failure.map(|failure| (Instant::now(), failure));
             drop(dials);
-            drop(opening);
+            drop(turn);
             opened
         });
         dial.await.unwrap_or(Err(TunnelError::Deadline(

@@ -1,10 +1,13 @@
 //! HTTP/2: when requests share a tunnel, and when they do not.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::Request;
 use http_body_util::{BodyExt as _, Either};
+use tokio::task::JoinSet;
 
 use super::far::Endless;
 use super::{BOTH, World, get, until, world};
@@ -41,6 +44,34 @@ async fn requests_that_wait_for_the_first_tunnel_share_its_dial() {
     futures_util::future::try_join_all((0..20).map(|_| world.get("/")))
         .await
         .expect("answers");
+    assert_eq!(world.dials(), 1);
+}
+
+#[tokio::test]
+async fn requests_that_waited_for_a_tunnel_go_out_at_once() {
+    const WAITING: usize = 90;
+    let world = world(&BOTH, |_| {});
+    let rounds = Arc::new(AtomicUsize::new(0));
+    let counted = rounds.clone();
+    // Takes a turn whenever all the others have had theirs.
+    let counting = tokio::spawn(std::future::poll_fn(move |cx| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        cx.waker().wake_by_ref();
+        Poll::<()>::Pending
+    }));
+    let mut waiting = JoinSet::new();
+    for _ in 0..WAITING {
+        let pool = world.pool.clone();
+        waiting.spawn(async move { pool.request(get("/")).await.map(drop) });
+    }
+    until(|| world.pool.lanes() == 1).await;
+    let opened = rounds.load(Ordering::Relaxed);
+    while let Some(answered) = waiting.join_next().await {
+        answered.expect("joins").expect("an answer");
+    }
+    let took = rounds.load(Ordering::Relaxed) - opened;
+    counting.abort();
+    assert!(took < WAITING, "one after the other: {took}");
     assert_eq!(world.dials(), 1);
 }
 
