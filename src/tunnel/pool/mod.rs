@@ -144,9 +144,9 @@ impl<B: Outgoing> Pool<B> {
         let mut request = request.map(Upload::new);
         let again = Again::of(&mut request);
         let may_move = again.as_ref().is_some_and(Again::is_harmless);
-        let mut moves = 0;
+        let (mut moves, mut waited) = (0, Duration::ZERO);
         loop {
-            let tunnel = self.inner.tunnel().await?;
+            let tunnel = self.inner.tunnel(&mut waited).await?;
             let may_move = may_move && moves < MOVES;
             let sending = self.inner.clone().send(tunnel, request, may_move);
             let failure = match sending.await {
@@ -178,7 +178,10 @@ impl<B: Outgoing> Pool<B> {
         for _ in 0..=MOVES {
             let mut idle = match self.inner.take_idle() {
                 Some(idle) => idle,
-                None => self.inner.patiently(|| self.inner.open_upgrade()).await?,
+                None => {
+                    let opening = || self.inner.open_upgrade();
+                    self.inner.patiently(Duration::ZERO, opening).await?
+                }
             };
             self.inner.spare_wanted.notify_one();
             connection::for_http1(&mut request, &idle.far_side);

@@ -19,7 +19,7 @@ use crate::tunnel::pulse::Pulse;
 const DETOUR: Duration = Duration::from_secs(1);
 /// How long after a dial that failed no such tunnel is asked for.
 const NO_DETOUR: Duration = Duration::from_secs(5);
-/// How long a request that has sent nothing goes on trying to get a tunnel.
+/// How long a request goes on trying to get a tunnel, and others in place of those it loses.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long it waits in all: a last attempt that has begun may take its own deadlines.
 const WAIT: Duration = Duration::from_mins(1);
@@ -70,21 +70,33 @@ enum Pick<B> {
 }
 
 impl<B: Outgoing> Inner<B> {
-    /// A tunnel for a request, waiting for one as long as patience lasts.
-    pub(super) async fn tunnel(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
-        self.patiently(|| self.tunnel_once()).await
+    /// A tunnel for a request, waiting for one as long as patience lasts. `waited` says how long
+    /// the request has done so, and is kept.
+    pub(super) async fn tunnel(
+        self: &Arc<Self>,
+        waited: &mut Duration,
+    ) -> Result<Tunnel<B>, TunnelError> {
+        let started = Instant::now();
+        let tunnel = self.patiently(*waited, || self.tunnel_once()).await;
+        *waited += started.elapsed();
+        tunnel
     }
 
-    pub(super) async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, TunnelError>
+    pub(super) async fn patiently<T, F>(
+        &self,
+        waited: Duration,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, TunnelError>
     where
         F: Future<Output = Result<T, TunnelError>>,
     {
+        let patience = PATIENCE.saturating_sub(waited);
         let started = Instant::now();
         let mut pause = BACKOFF.0;
         let trying = async {
             loop {
                 match attempt().await {
-                    Err(error) if self.may_pass(&error) && started.elapsed() + pause < PATIENCE => {
+                    Err(error) if self.may_pass(&error) && started.elapsed() + pause < patience => {
                         tracing::debug!(%error, "no tunnel yet");
                         sleep(pause.mul_f64(fastrand::f64())).await;
                         pause = (pause * 2).min(BACKOFF.1);
@@ -93,7 +105,7 @@ impl<B: Outgoing> Inner<B> {
                 }
             }
         };
-        timeout(WAIT, trying)
+        timeout(WAIT.saturating_sub(waited), trying)
             .await
             .unwrap_or(Err(TunnelError::Deadline("a tunnel")))
     }

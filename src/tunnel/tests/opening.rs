@@ -85,3 +85,23 @@ async fn a_dial_that_is_stuck_holds_nobody_up() {
     assert!(started.elapsed() < Duration::from_secs(5));
     assert_eq!(world.dials(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_loses_its_tunnel_has_no_more_patience_than_before() {
+    let world = world(&BOTH, |far| *far.away.get_mut() = true);
+    let away = |is| world.far.away.store(is, Ordering::Relaxed);
+    let playing = async {
+        sleep(Duration::from_secs(10)).await;
+        away(false);
+        while world.far.holding.load(Ordering::Relaxed) == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        away(true);
+        world.far.cut.cancel();
+        Instant::now()
+    };
+    let (answer, lost) = tokio::join!(world.get("/held"), playing);
+    answer.expect_err("there is no tunnel");
+    let took = lost.elapsed();
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
