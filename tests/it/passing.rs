@@ -119,7 +119,9 @@ async fn a_refusal_is_asked_for_once() {
         let world = World::failing(none, answers(status, None, None)).await;
         let ran = world.run(&RUN).await;
         assert!(matches!(ran.code, Some(3 | 4)), "{}", ran.stderr);
-        assert_eq!(world.credentials_asked(), 1, "{status}");
+        // Where the token is not taken, another one is shown.
+        let asked = if status == 401 { 2 } else { 1 };
+        assert_eq!(world.credentials_asked(), asked, "{status}");
         assert!(!ran.stderr.contains("tried"), "{}", ran.stderr);
     }
 }
