@@ -176,12 +176,11 @@ impl<B: Outgoing> Pool<B> {
     pub async fn upgrade(&self, request: Request<B>) -> Result<Response<Incoming>, TunnelError> {
         let mut request = request.map(Upload::new);
         for _ in 0..=MOVES {
-            let mut idle = match self.inner.take_idle() {
-                Some(idle) => idle,
-                None => {
-                    let opening = || self.inner.open_upgrade();
-                    self.inner.patiently(Duration::ZERO, opening).await?
-                }
+            let mut idle = if let Some(idle) = self.inner.take_idle() {
+                idle
+            } else {
+                let opening = || self.inner.open_upgrade();
+                self.inner.patiently(Duration::ZERO, opening).await?
             };
             self.inner.spare_wanted.notify_one();
             connection::for_http1(&mut request, &idle.far_side);
