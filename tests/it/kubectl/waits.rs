@@ -118,7 +118,7 @@ async fn rolls_out(session: &Session) {
 
 async fn waits_for_the_end(session: &Session) {
     let refusal = session
-        .refused("wait configmap/held -n demo --for=delete --timeout=1s")
+        .refused("wait configmap/held -n demo --for=delete --timeout=2s")
         .await;
     assert!(refusal.contains("timed out"), "{refusal}");
     direct(session, "delete configmap/held -n demo --wait=false").await;
