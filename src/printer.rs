@@ -2,7 +2,9 @@
 //!
 //! stdout carries az's lines, or JSON events, or a kubeconfig, or nothing while a command has it;
 //! stderr carries progress, warnings, errors and the log. A reader that has gone away is no
-//! reason to fail.
+//! reason to fail, nor is one that does not read.
+
+mod stderr;
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
@@ -148,7 +150,7 @@ impl Printer {
             Some(given) => filter(&given)?,
             None => Targets::new().with_target("arcproxy", level),
         };
-        let lines = fmt::layer().with_writer(io::stderr);
+        let lines = fmt::layer().with_writer(|| stderr::Log);
         let log = tracing_subscriber::registry();
         let started = match self.telling.log_format {
             Format::Text => log
@@ -164,10 +166,12 @@ impl Printer {
 
     /// Tells of `event`.
     pub fn tell(&self, event: &Event<'_>) {
-        if (!self.telling.quiet || event.asks())
-            && let Some(line) = progress(event)
-        {
-            to_stderr(&line);
+        if let Some(line) = progress(event) {
+            if event.asks() {
+                stderr::needed(&said(&line));
+            } else if !self.telling.quiet {
+                stderr::line(&said(&line));
+            }
         }
         if self.stdout == Stdout::Taken {
             return;
@@ -185,7 +189,7 @@ impl Printer {
 
     /// Tells what is not as it should be, though the work goes on.
     pub fn warn(&self, text: &str) {
-        to_stderr(&format!("warning: {text}"));
+        stderr::line(&said(&format!("warning: {text}")));
     }
 
     /// Tells why the run ends.
@@ -214,7 +218,7 @@ pub fn failed(error: &Error) {
     }
     text.push_str("\n\nhint: ");
     text.push_str(error.hint());
-    to_stderr(&text);
+    stderr::needed(&said(&text));
 }
 
 /// Prints clap's own message: help and version to stdout, errors to stderr.
@@ -244,8 +248,9 @@ fn is_of_filter(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '=' | ',')
 }
 
-fn to_stderr(text: &str) {
-    let _gone = writeln!(io::stderr().lock(), "{}", harmless(text));
+/// `text` as a line.
+fn said(text: &str) -> String {
+    harmless(text) + "\n"
 }
 
 /// Words of other programs are in it: none may rule the terminal.

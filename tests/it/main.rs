@@ -31,3 +31,4 @@ mod start;
 mod streams;
 mod switches;
 mod tenants;
+mod unread;
