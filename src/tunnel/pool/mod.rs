@@ -175,12 +175,13 @@ impl<B: Outgoing> Pool<B> {
     /// There is no tunnel, or it broke before the answer.
     pub async fn upgrade(&self, request: Request<B>) -> Result<Response<Incoming>, TunnelError> {
         let mut request = request.map(Upload::new);
+        let mut waited = Duration::ZERO;
         for _ in 0..=MOVES {
             let mut idle = if let Some(idle) = self.inner.take_idle() {
                 idle
             } else {
                 let opening = || self.inner.open_upgrade();
-                self.inner.patiently(Duration::ZERO, opening).await?
+                self.inner.patiently(&mut waited, opening).await?
             };
             self.inner.spare_wanted.notify_one();
             connection::for_http1(&mut request, &idle.far_side);
