@@ -1,5 +1,6 @@
 //! The pool over in-memory streams to a [`far`] side.
 
+mod accounts;
 mod again;
 mod far;
 mod http1;
