@@ -66,23 +66,31 @@ impl Opener {
 
     /// Opens one. An attempt that is slow may be stuck in what has passed since, an agent that was
     /// replaced or a network that was away: others begin beside it, one after the other, and the
-    /// first to end counts. The first attempt keeps all its time: the path may be a slow one.
+    /// first to end counts. The first attempt keeps all its time, since the path may be a slow one;
+    /// when that is over, those that are under way may still come about.
     ///
     /// Cancel safe: dropping the future closes whatever was open.
     pub(super) async fn open(&self, purpose: Purpose) -> Result<Opened, TunnelError> {
         let mut attempts = FuturesUnordered::new();
-        let mut lasts = Duration::MAX;
+        let (mut lasts, mut late) = (Duration::MAX, None);
         loop {
-            attempts.push(self.attempt(purpose, lasts));
-            lasts = BESIDE;
+            if late.is_none() {
+                attempts.push(self.attempt(purpose, lasts));
+                lasts = BESIDE;
+            }
             let ended = async {
-                // What was given up has no end of its own.
                 while let Some(attempt) = attempts.next().await {
-                    if let Ok(done) = attempt {
-                        return done;
+                    match attempt {
+                        Ok(Err(error)) if error.is_late() => late = Some(error),
+                        Ok(done) => return done,
+                        // Another one has taken its place.
+                        Err(_) => {}
                     }
                 }
-                std::future::pending().await
+                match late.take() {
+                    Some(error) => Err(error),
+                    None => std::future::pending().await,
+                }
             };
             if let Ok(done) = timeout(SLOW, ended).await {
                 return done;

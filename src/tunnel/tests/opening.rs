@@ -89,10 +89,26 @@ async fn dials_that_are_stuck_hold_nobody_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_path_that_is_slow_has_its_time() {
-    let world = world(&BOTH, |far| far.late = Duration::from_secs(20));
+    let world = world(&BOTH, |far| *far.late.get_mut() = 20);
     let started = Instant::now();
     world.get("/").await.expect("an answer");
     assert!(started.elapsed() < Duration::from_secs(21));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_comes_too_late_ends_no_younger_one() {
+    let world = world(&BOTH, |far| {
+        (*far.late.get_mut(), *far.away.get_mut()) = (20, true);
+    });
+    let playing = async {
+        // The one that begins at 18 s takes four.
+        sleep(Duration::from_secs(17)).await;
+        world.far.late.store(4, Ordering::Relaxed);
+        sleep(Duration::from_secs(4)).await;
+        world.far.away.store(false, Ordering::Relaxed);
+    };
+    let (warmed, ()) = tokio::join!(world.pool.warm(), playing);
+    warmed.expect("a tunnel");
 }
 
 #[tokio::test(start_paused = true)]
