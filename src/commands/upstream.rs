@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use crate::error::Error;
@@ -29,6 +29,15 @@ impl Cluster {
             .insert(header::AUTHORIZATION, authorization);
         Ok(())
     }
+
+    /// Looks whether the cluster has taken the authorization. The answer is passed on whatever it
+    /// is: whoever asked may ask again, and arcproxy will then have another one.
+    fn heed<B>(&self, response: Response<B>) -> Response<B> {
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.session.refused();
+        }
+        response
+    }
 }
 
 impl Upstream for Cluster {
@@ -42,6 +51,7 @@ impl Upstream for Cluster {
         self.pool
             .request(request)
             .await
+            .map(|response| self.heed(response))
             .map_err(|error| error.explain(self.name()))
     }
 
@@ -53,6 +63,7 @@ impl Upstream for Cluster {
         self.pool
             .upgrade(request)
             .await
+            .map(|response| self.heed(response))
             .map_err(|error| error.explain(self.name()))
     }
 

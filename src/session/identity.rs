@@ -6,8 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use http::HeaderValue;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use super::Failure;
+use super::{Failure, Reason, is_new};
 use crate::azure::arm::AuthenticationMethod;
 use crate::azure::id::ClusterId;
 use crate::azure::login::{AccessToken, SignIn, is_due};
@@ -54,9 +55,12 @@ pub struct Aad {
 #[derive(Debug, Clone)]
 struct Signed {
     token: AccessToken,
-    fetched: u64,
-    header: HeaderValue,
+    fetched: Instant,
+    /// The same, and when it was signed, by the server's clock.
+    fetched_unix: u64,
     at: u64,
+    reason: Reason,
+    header: HeaderValue,
 }
 
 /// A service account.
@@ -97,7 +101,7 @@ impl Identity {
     /// Gets what the first request needs.
     pub(super) async fn ready(&self, clock: &Clock, id: &ClusterId) -> Result<(), Error> {
         match self {
-            Self::Aad(aad) => aad.renew(clock, id).await,
+            Self::Aad(aad) => aad.renew(clock, id, Reason::Due).await,
             Self::Token(_) => Ok(()),
         }
     }
@@ -118,12 +122,25 @@ impl Identity {
         }
     }
 
-    /// Renews what is near its end. Returns whether anything was.
-    pub(super) async fn refresh(&self, clock: &Clock, id: &ClusterId) -> Result<bool, Error> {
+    /// Renews what is near its end, or was refused. Returns whether anything was.
+    pub(super) async fn refresh(
+        &self,
+        clock: &Clock,
+        id: &ClusterId,
+        reason: Reason,
+    ) -> Result<bool, Error> {
         match self {
-            Self::Aad(aad) => aad.refresh(clock, id).await,
+            Self::Aad(aad) => aad.refresh(clock, id, reason).await,
             Self::Token(account) => account.reread().await,
         }
+    }
+}
+
+impl Signed {
+    /// Whether another token would be refused as this one is, at `now` by the server's clock.
+    fn is_settled(&self, now: u64) -> bool {
+        self.reason == Reason::Refused
+            && is_new(self.fetched, self.fetched_unix, self.token.expires, now)
     }
 }
 
@@ -136,7 +153,7 @@ impl Aad {
             }
             Some(state) if now < state.token.expires => Ok(self.sign(state, clock, id)?.header),
             _ => {
-                self.renew(clock, id).await?;
+                self.renew(clock, id, Reason::Due).await?;
                 self.state().map(|state| state.header).ok_or_else(|| {
                     Error::new(Code::SignInRefused, "there is no token for the cluster")
                 })
@@ -144,13 +161,17 @@ impl Aad {
         }
     }
 
-    async fn refresh(&self, clock: &Clock, id: &ClusterId) -> Result<bool, Error> {
+    async fn refresh(&self, clock: &Clock, id: &ClusterId, reason: Reason) -> Result<bool, Error> {
         let Some(state) = self.state() else {
-            return self.renew(clock, id).await.map(|()| true);
+            return self.renew(clock, id, Reason::Due).await.map(|()| true);
         };
         let now = clock.now();
-        if is_due(now, state.fetched, state.token.expires) {
-            return self.renew(clock, id).await.map(|()| true);
+        if is_due(now, state.fetched_unix, state.token.expires) {
+            return self.renew(clock, id, Reason::Due).await.map(|()| true);
+        }
+        if reason == Reason::Refused && !state.is_settled(now) {
+            tracing::info!(cluster = id.name, "the cluster refuses the token");
+            return self.renew(clock, id, reason).await.map(|()| true);
         }
         if now.abs_diff(state.at) >= RESIGN_SECONDS {
             return self.sign(state, clock, id).map(|_| true);
@@ -159,7 +180,7 @@ impl Aad {
     }
 
     /// Gets a new access token and signs with it. Concurrent calls get one.
-    async fn renew(&self, clock: &Clock, id: &ClusterId) -> Result<(), Error> {
+    async fn renew(&self, clock: &Clock, id: &ClusterId, reason: Reason) -> Result<(), Error> {
         let before = self.state().map(|state| state.fetched);
         let mut failure = self.renewing.lock().await;
         let state = self.state();
@@ -177,9 +198,11 @@ impl Aad {
         let token = fetched?;
         let unsigned = Signed {
             token,
-            fetched: clock.now(),
-            header: HeaderValue::from_static(""),
+            fetched: Instant::now(),
+            fetched_unix: clock.now(),
             at: 0,
+            reason,
+            header: HeaderValue::from_static(""),
         };
         self.sign(unsigned, clock, id).map(|_| ())
     }
@@ -274,7 +297,67 @@ fn bearer(secret: &Secret, from: &str) -> Result<HeaderValue, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::super::JUST_FETCHED;
     use super::*;
+
+    /// Gives tokens for an hour, and counts them.
+    #[derive(Debug, Default)]
+    struct Counted(AtomicUsize);
+
+    #[async_trait]
+    impl SignIn for Counted {
+        fn description(&self) -> String {
+            "nobody".to_owned()
+        }
+
+        async fn bearer(&self, _: &str) -> Result<AccessToken, Error> {
+            unreachable!("only bound tokens are asked for")
+        }
+
+        async fn replaced(&self, scope: &str, _: &Secret) -> Result<AccessToken, Error> {
+            self.bearer(scope).await
+        }
+
+        async fn bound(&self, _: &str, _: &PopKey) -> Result<AccessToken, Error> {
+            let number = self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(AccessToken {
+                secret: Secret::from(format!("token-{number}")),
+                expires: NOW + 3_600,
+            })
+        }
+    }
+
+    const NOW: u64 = 1_790_000_000;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_refused_is_replaced_and_not_for_ever() {
+        let id: ClusterId =
+            "/subscriptions/s/resourceGroups/g/providers/Microsoft.Kubernetes/connectedClusters/c"
+                .parse()
+                .expect("valid");
+        let (sign_in, clock) = (Arc::new(Counted::default()), Clock::fixed(NOW));
+        let key = Arc::new(PopKey::generate().expect("a key"));
+        let identity = Identity::aad(sign_in.clone(), "scope".to_owned(), key);
+        identity.ready(&clock, &id).await.expect("a token");
+        let refreshed = async |reason| {
+            let refreshed = identity.refresh(&clock, &id, reason).await;
+            (
+                refreshed.expect("it works"),
+                sign_in.0.load(Ordering::Relaxed),
+            )
+        };
+        assert_eq!(refreshed(Reason::Due).await, (false, 1));
+        // However new it is, but another one is not refused for the same reason.
+        assert_eq!(refreshed(Reason::Refused).await, (true, 2));
+        assert_eq!(refreshed(Reason::Refused).await, (false, 2));
+        tokio::time::advance(JUST_FETCHED).await;
+        assert_eq!(refreshed(Reason::Due).await, (false, 2));
+        assert_eq!(refreshed(Reason::Refused).await, (true, 3));
+    }
 
     #[test]
     fn a_token_is_checked_before_it_is_sent() {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderValue;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
 pub use identity::{Identity, TokenSource};
@@ -29,8 +29,8 @@ use crate::error::{Code, Error};
 use crate::relay::Rendezvous;
 use crate::tunnel::{Access, Credentials, FarSide};
 
-/// Credentials younger than this, and than a tenth of their life, are not fetched anew because a
-/// dial was refused.
+/// What a refusal had fetched is not fetched for another one before it is this old, or a tenth of
+/// its life: others would mend nothing.
 const JUST_FETCHED: Duration = Duration::from_secs(30);
 /// Whoever asks within this time of a failure gets the same one.
 const JUST_FAILED: Duration = Duration::from_secs(2);
@@ -47,6 +47,26 @@ pub struct Session {
     /// Held while relay credentials are fetched, so that concurrent wishes fetch once; how the last
     /// fetch failed.
     fetching: Mutex<Option<Failure>>,
+    /// The cluster has refused a request for what it shows.
+    refused: Notify,
+}
+
+/// Why something is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// It is time: the old value nears its end, or there is none yet.
+    Due,
+    /// The old value was refused.
+    Refused,
+}
+
+/// Whether what was fetched at `fetched`, or `fetched_unix` by the server's clock, for a life until
+/// `expires` is too new to be fetched anew because it is refused, at `now` by the server's clock.
+/// What was fetched before the machine slept is old, though its own time stood still.
+fn is_new(fetched: Instant, fetched_unix: u64, expires: u64, now: u64) -> bool {
+    let by_wall = Duration::from_secs(now.abs_diff(fetched_unix));
+    let life = Duration::from_secs(expires.saturating_sub(fetched_unix));
+    fetched.elapsed().max(by_wall) < JUST_FETCHED.min(life / 10)
 }
 
 /// Relay credentials and their times.
@@ -57,15 +77,14 @@ struct Lease {
     /// Seconds since 1970 by the server's clock.
     fetched_unix: u64,
     expires: u64,
+    /// It was fetched for the start, or because the one before it was refused.
+    is_settled: bool,
 }
 
 impl Lease {
-    /// Whether it was fetched only just now, at `now` by the server's clock: what was fetched
-    /// before the machine slept is old, though its own time stood still.
-    fn is_new(&self, now: u64) -> bool {
-        let by_wall = Duration::from_secs(now.abs_diff(self.fetched_unix));
-        let life = Duration::from_secs(self.expires.saturating_sub(self.fetched_unix));
-        self.fetched.elapsed().max(by_wall) < JUST_FETCHED.min(life / 10)
+    /// Whether another one would be refused as this one is, at `now` by the server's clock.
+    fn is_settled(&self, now: u64) -> bool {
+        self.is_settled && is_new(self.fetched, self.fetched_unix, self.expires, now)
     }
 }
 
@@ -119,6 +138,7 @@ impl Session {
             identity,
             lease: RwLock::new(lease),
             fetching: Mutex::default(),
+            refused: Notify::new(),
         })
     }
 
@@ -135,6 +155,13 @@ impl Session {
         self.identity.authorization(&self.clock, &self.id).await
     }
 
+    /// Takes note that the cluster has answered 401 to a request: its token may have been revoked,
+    /// or ends are judged by a clock that has moved. Another token is fetched soon, unless this one
+    /// is the answer to an earlier refusal.
+    pub fn refused(&self) {
+        self.refused.notify_one();
+    }
+
     /// The relay's host and port.
     pub fn relay(&self) -> (String, u16) {
         let rendezvous = self.lease().access.rendezvous;
@@ -149,7 +176,7 @@ impl Session {
     }
 
     /// Fetches relay credentials unless another call has, since `generation`.
-    async fn fetch_after(&self, generation: u64) -> Result<Lease, Error> {
+    async fn fetch_after(&self, generation: u64, reason: Reason) -> Result<Lease, Error> {
         let mut failure = self.fetching.lock().await;
         let now = self.lease();
         if now.access.generation != generation {
@@ -171,7 +198,8 @@ impl Session {
         )
         .await;
         *failure = fetched.as_ref().err().map(Failure::now);
-        let lease = fetched?;
+        let mut lease = fetched?;
+        lease.is_settled = reason == Reason::Refused;
         *self.lease.write().unwrap_or_else(PoisonError::into_inner) = lease.clone();
         Ok(lease)
     }
@@ -185,10 +213,11 @@ impl Credentials for Session {
 
     async fn renew(&self, generation: u64) -> Result<Access, Error> {
         let lease = self.lease();
-        if lease.is_new(self.clock.now()) {
+        if lease.is_settled(self.clock.now()) {
             return Ok(lease.access);
         }
-        self.fetch_after(generation).await.map(|lease| lease.access)
+        let fetched = self.fetch_after(generation, Reason::Refused).await;
+        fetched.map(|lease| lease.access)
     }
 }
 
@@ -207,6 +236,7 @@ async fn fetch(
         fetched: Instant::now(),
         fetched_unix: clock.now(),
         expires,
+        is_settled: true,
     })
 }
 
@@ -251,7 +281,7 @@ mod tests {
     use crate::secret::Secret;
 
     #[tokio::test(start_paused = true)]
-    async fn credentials_are_new_only_while_no_clock_says_otherwise() {
+    async fn credentials_that_a_refusal_brought_are_not_fetched_again_at_once() {
         let far_side = FarSide::new("http://kube-aad-proxy", None, None).expect("usable");
         let rendezvous = Rendezvous {
             host: "relay.example".to_owned(),
@@ -259,7 +289,7 @@ mod tests {
             path: "p".to_owned(),
             token: Secret::from("t"),
         };
-        let lease = Lease {
+        let mut lease = Lease {
             access: Access {
                 rendezvous,
                 far_side: Arc::new(far_side),
@@ -268,12 +298,17 @@ mod tests {
             fetched: Instant::now(),
             fetched_unix: 1_000_000,
             expires: 1_010_800,
+            is_settled: true,
         };
-        assert!(lease.is_new(1_000_000));
+        assert!(lease.is_settled(1_000_000));
         // It slept, or somebody set the clock back.
-        assert!(!lease.is_new(1_000_000 + 8 * 3600));
-        assert!(!lease.is_new(1_000_000 - 3600));
+        assert!(!lease.is_settled(1_000_000 + 8 * 3600));
+        assert!(!lease.is_settled(1_000_000 - 3600));
+        // Nobody had refused the one before it.
+        lease.is_settled = false;
+        assert!(!lease.is_settled(1_000_000));
+        lease.is_settled = true;
         tokio::time::advance(JUST_FETCHED).await;
-        assert!(!lease.is_new(1_000_001));
+        assert!(!lease.is_settled(1_000_001));
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 
-use super::Session;
+use super::{Reason, Session};
 use crate::azure::login::is_due;
 use crate::error::{Code, Error};
 
@@ -54,9 +54,12 @@ impl Session {
     async fn keep_identity(&self) {
         let mut identity = Renewal::default();
         loop {
-            self.tick().await;
+            let reason = tokio::select! {
+                () = self.tick() => Reason::Due,
+                () = self.refused.notified(), if identity.may_try() => Reason::Refused,
+            };
             if identity.may_try() {
-                let renewed = self.identity.refresh(&self.clock, &self.id).await;
+                let renewed = self.identity.refresh(&self.clock, &self.id, reason).await;
                 identity.note("token", &self.id.name, renewed);
             }
         }
@@ -71,7 +74,7 @@ impl Session {
         if !is_due(self.clock.now(), lease.fetched_unix, lease.expires) {
             return Ok(false);
         }
-        self.fetch_after(lease.access.generation)
+        self.fetch_after(lease.access.generation, Reason::Due)
             .await
             .map(|_| true)
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::error::{Code, Error};
+use crate::net::ConnectError;
 use crate::relay::DialError;
 
 /// A failure of the tunnel. Cheap to clone: all who waited for one dial get the same.
@@ -58,6 +59,18 @@ impl TunnelError {
     /// Whether the far side's certificate is what failed.
     pub(super) fn is_certificate(&self) -> bool {
         matches!(self, Self::Tls(error) if crate::net::is_certificate(error))
+    }
+
+    /// Whether nothing came back in time.
+    pub(super) fn is_late(&self) -> bool {
+        match self {
+            Self::Deadline(_) => true,
+            Self::Dial(error) => matches!(
+                **error,
+                DialError::Deadline(_) | DialError::Connect(ConnectError::Deadline(..))
+            ),
+            _ => false,
+        }
     }
 
     /// Whether the relay knows of no agent that listens.

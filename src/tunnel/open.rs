@@ -8,7 +8,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::StatusCode;
 use rustls::ClientConfig;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::dialect::{self, Dialect, DialectMemory, FirstBytes};
@@ -20,10 +21,10 @@ use crate::relay::DialError;
 /// How long the dialect and the inner TLS may take together.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long an attempt has before another one begins beside it,
+/// How long an attempt has before another one begins beside it.
 const SLOW: Duration = Duration::from_secs(3);
-/// and how many there may be.
-const ATTEMPTS: usize = 3;
+/// How long an attempt has that is not the first, before the next but one takes its place.
+const BESIDE: Duration = Duration::from_secs(6);
 
 /// What the stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,38 +65,59 @@ impl Opener {
     }
 
     /// Opens one. An attempt that is slow may be stuck in what has passed since, an agent that was
-    /// replaced or a network that was away: another one begins beside it, and the first to end
-    /// counts.
+    /// replaced or a network that was away: others begin beside it, one after the other, and the
+    /// first to end counts. The first attempt keeps all its time, since the path may be a slow one;
+    /// when that is over, those that are under way may still come about.
     ///
     /// Cancel safe: dropping the future closes whatever was open.
     pub(super) async fn open(&self, purpose: Purpose) -> Result<Opened, TunnelError> {
         let mut attempts = FuturesUnordered::new();
+        let (mut lasts, mut late) = (Duration::MAX, None);
         loop {
-            attempts.push(self.attempt(purpose));
-            let may_add = attempts.len() < ATTEMPTS;
-            tokio::select! {
-                Some(done) = attempts.next() => return done,
-                () = sleep(SLOW), if may_add => {}
+            if late.is_none() {
+                attempts.push(self.attempt(purpose, lasts));
+                lasts = BESIDE;
+            }
+            let ended = async {
+                while let Some(attempt) = attempts.next().await {
+                    match attempt {
+                        Ok(Err(error)) if error.is_late() => late = Some(error),
+                        Ok(done) => return done,
+                        // Another one has taken its place.
+                        Err(_) => {}
+                    }
+                }
+                match late.take() {
+                    Some(error) => Err(error),
+                    None => std::future::pending().await,
+                }
+            };
+            if let Ok(done) = timeout(SLOW, ended).await {
+                return done;
             }
         }
     }
 
-    /// A refusal that stale credentials explain renews them and tries again, once.
-    async fn attempt(&self, purpose: Purpose) -> Result<Opened, TunnelError> {
+    /// A refusal that stale credentials explain renews them and tries again, once. Each try is
+    /// given up after `lasts`, and a renewal is not: it serves the other attempts, too.
+    async fn attempt(
+        &self,
+        purpose: Purpose,
+        lasts: Duration,
+    ) -> Result<Result<Opened, TunnelError>, Elapsed> {
         let access = self.credentials.current();
-        match self.open_with(&access, purpose).await {
+        match timeout(lasts, self.open_with(&access, purpose)).await? {
             Err(error) if may_be_stale(&error) => {
-                let renewed = self
-                    .credentials
-                    .renew(access.generation)
-                    .await
-                    .map_err(|error| TunnelError::Credentials(Arc::new(error)))?;
-                if renewed.generation == access.generation {
-                    return Err(error);
-                }
-                self.open_with(&renewed, purpose).await
+                let renewed = match self.credentials.renew(access.generation).await {
+                    Ok(renewed) if renewed.generation == access.generation => {
+                        return Ok(Err(error));
+                    }
+                    Ok(renewed) => renewed,
+                    Err(error) => return Ok(Err(TunnelError::Credentials(Arc::new(error)))),
+                };
+                timeout(lasts, self.open_with(&renewed, purpose)).await
             }
-            done => done,
+            done => Ok(done),
         }
     }
 

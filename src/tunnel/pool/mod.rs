@@ -9,6 +9,7 @@
 //! A request that has certainly not been acted upon is sent again on another tunnel, and so is one
 //! that is safe by its method and has no body; any other that may have arrived is not.
 
+mod account;
 mod again;
 mod checkout;
 mod connection;
@@ -32,6 +33,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use self::account::Account;
 use self::again::Again;
 use self::checkout::{Checkout, Http1, Idle};
 use self::http1::{HTTP1_DIALS, HTTP1_TUNNELS};
@@ -141,16 +143,22 @@ impl<B: Outgoing> Pool<B> {
     /// # Errors
     /// There is no tunnel, or it broke before the answer.
     pub async fn request(&self, request: Request<B>) -> Result<Response<PooledBody>, TunnelError> {
+        let mut account = Account::of(&request);
         let mut request = request.map(Upload::new);
         let again = Again::of(&mut request);
         let may_move = again.as_ref().is_some_and(Again::is_harmless);
         let (mut moves, mut waited) = (0, Duration::ZERO);
-        loop {
-            let tunnel = self.inner.tunnel(&mut waited).await?;
+        let answer = loop {
+            let tunnel = self.inner.tunnel(&mut waited).await;
+            account.waited(waited, tunnel.is_ok());
+            let tunnel = match tunnel {
+                Ok(tunnel) => tunnel,
+                Err(error) => break Err(error),
+            };
             let may_move = may_move && moves < MOVES;
             let sending = self.inner.clone().send(tunnel, request, may_move);
             let failure = match sending.await {
-                Ok(response) => return Ok(response),
+                Ok(response) => break Ok(response),
                 Err(failure) => failure,
             };
             let unsent = failure
@@ -158,14 +166,17 @@ impl<B: Outgoing> Pool<B> {
                 .or_else(|| again.as_ref()?.after(&failure.error));
             request = match unsent {
                 Some(unsent) if moves < MOVES => unsent,
-                _ => return Err(failure.error),
+                _ => break Err(failure.error),
             };
             tracing::debug!(error = %failure.error, "a request moves to another tunnel");
+            account.moves();
             if moves > 0 {
                 sleep((PAUSE * 2_u32.pow(moves - 1)).mul_f64(fastrand::f64())).await;
             }
             moves += 1;
-        }
+        };
+        account.ends(answer.as_ref().map(Response::status));
+        answer
     }
 
     /// Sends `request`, which asks for an upgrade, on a tunnel of its own. `hyper::upgrade::on`
@@ -174,14 +185,28 @@ impl<B: Outgoing> Pool<B> {
     /// # Errors
     /// There is no tunnel, or it broke before the answer.
     pub async fn upgrade(&self, request: Request<B>) -> Result<Response<Incoming>, TunnelError> {
+        let mut account = Account::of(&request);
+        let answer = self.upgrade_by(request, &mut account).await;
+        account.ends(answer.as_ref().map(Response::status));
+        answer
+    }
+
+    async fn upgrade_by(
+        &self,
+        request: Request<B>,
+        account: &mut Account,
+    ) -> Result<Response<Incoming>, TunnelError> {
         let mut request = request.map(Upload::new);
+        let mut waited = Duration::ZERO;
         for _ in 0..=MOVES {
-            let mut idle = if let Some(idle) = self.inner.take_idle() {
-                idle
+            let idle = if let Some(idle) = self.inner.take_idle() {
+                Ok(idle)
             } else {
                 let opening = || self.inner.open_upgrade();
-                self.inner.patiently(Duration::ZERO, opening).await?
+                self.inner.patiently(&mut waited, opening).await
             };
+            account.waited(waited, idle.is_ok());
+            let mut idle = idle?;
             self.inner.spare_wanted.notify_one();
             connection::for_http1(&mut request, &idle.far_side);
             let sending = idle.sender.try_send_request(request);
@@ -195,6 +220,7 @@ impl<B: Outgoing> Pool<B> {
                     None => return Err(error.into_error().into()),
                 },
             };
+            account.moves();
         }
         Err(TunnelError::Deadline("a tunnel that takes upgrades"))
     }

@@ -76,21 +76,19 @@ impl<B: Outgoing> Inner<B> {
         self: &Arc<Self>,
         waited: &mut Duration,
     ) -> Result<Tunnel<B>, TunnelError> {
-        let started = Instant::now();
-        let tunnel = self.patiently(*waited, || self.tunnel_once()).await;
-        *waited += started.elapsed();
-        tunnel
+        self.patiently(waited, || self.tunnel_once()).await
     }
 
+    /// Repeats `attempt` as long as patience lasts.
     pub(super) async fn patiently<T, F>(
         &self,
-        waited: Duration,
+        waited: &mut Duration,
         attempt: impl Fn() -> F,
     ) -> Result<T, TunnelError>
     where
         F: Future<Output = Result<T, TunnelError>>,
     {
-        let patience = PATIENCE.saturating_sub(waited);
+        let patience = PATIENCE.saturating_sub(*waited);
         let started = Instant::now();
         let mut pause = BACKOFF.0;
         let trying = async {
@@ -105,9 +103,9 @@ impl<B: Outgoing> Inner<B> {
                 }
             }
         };
-        timeout(WAIT.saturating_sub(waited), trying)
-            .await
-            .unwrap_or(Err(TunnelError::Deadline("a tunnel")))
+        let tried = timeout(WAIT.saturating_sub(*waited), trying).await;
+        *waited += started.elapsed();
+        tried.unwrap_or(Err(TunnelError::Deadline("a tunnel")))
     }
 
     fn may_pass(&self, error: &TunnelError) -> bool {

@@ -43,6 +43,8 @@ pub(super) struct Far {
     pub(super) away: AtomicBool,
     /// or take for ever.
     pub(super) lost: AtomicBool,
+    /// How long they take otherwise, seconds.
+    pub(super) late: AtomicU64,
     pub(super) dials: AtomicUsize,
     /// How many bytes of endless bodies have gone out.
     pub(super) sent: Arc<AtomicUsize>,
@@ -86,6 +88,7 @@ impl Connect for FakeConnect {
         if self.0.lost.load(Ordering::Relaxed) {
             return std::future::pending().await;
         }
+        sleep(Duration::from_secs(self.0.late.load(Ordering::Relaxed))).await;
         if self.0.away.load(Ordering::Relaxed) {
             return Err(DialError::Deadline(rendezvous.host.clone()));
         }

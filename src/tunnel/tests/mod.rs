@@ -1,5 +1,6 @@
 //! The pool over in-memory streams to a [`far`] side.
 
+mod accounts;
 mod again;
 mod far;
 mod http1;
@@ -44,6 +45,7 @@ fn world(alpn: &[&str], change: impl FnOnce(&mut Far)) -> World {
         valid_from: 0,
         away: AtomicBool::new(false),
         lost: AtomicBool::new(false),
+        late: AtomicU64::new(0),
         dials: AtomicUsize::new(0),
         sent: Arc::default(),
         holding: AtomicUsize::new(0),

@@ -72,18 +72,43 @@ async fn another_authority_is_not_trusted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dial_that_is_stuck_holds_nobody_up() {
-    let world = world(&BOTH, |_| {});
-    world.far.lost.store(true, Ordering::Relaxed);
-    let recovering = async {
-        sleep(Duration::from_secs(1)).await;
-        world.far.lost.store(false, Ordering::Relaxed);
-    };
+async fn dials_that_are_stuck_hold_nobody_up() {
+    for lost in [1, 8, 29, 40] {
+        let world = world(&BOTH, |far| *far.lost.get_mut() = true);
+        let recovering = async {
+            sleep(Duration::from_secs(lost)).await;
+            world.far.lost.store(false, Ordering::Relaxed);
+            Instant::now()
+        };
+        let (answer, back) = tokio::join!(world.get("/"), recovering);
+        answer.expect("an answer");
+        let took = back.elapsed();
+        assert!(took <= Duration::from_secs(3), "{took:?} after {lost} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_is_slow_has_its_time() {
+    let world = world(&BOTH, |far| *far.late.get_mut() = 20);
     let started = Instant::now();
-    let (answer, ()) = tokio::join!(world.get("/"), recovering);
-    answer.expect("an answer");
-    assert!(started.elapsed() < Duration::from_secs(5));
-    assert_eq!(world.dials(), 2);
+    world.get("/").await.expect("an answer");
+    assert!(started.elapsed() < Duration::from_secs(21));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_comes_too_late_ends_no_younger_one() {
+    let world = world(&BOTH, |far| {
+        (*far.late.get_mut(), *far.away.get_mut()) = (20, true);
+    });
+    let playing = async {
+        // The one that begins at 18 s takes four.
+        sleep(Duration::from_secs(17)).await;
+        world.far.late.store(4, Ordering::Relaxed);
+        sleep(Duration::from_secs(4)).await;
+        world.far.away.store(false, Ordering::Relaxed);
+    };
+    let (warmed, ()) = tokio::join!(world.pool.warm(), playing);
+    warmed.expect("a tunnel");
 }
 
 #[tokio::test(start_paused = true)]

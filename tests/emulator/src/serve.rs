@@ -43,6 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Requests that one HTTP/2 connection may carry at once, as Go's servers have it.
 const MAX_STREAMS: u32 = 250;
+/// Requests that a client may have taken back before they were looked at. hyper's 20 end a
+/// connection after no more than a moment without the processor; Go's servers have no such bound.
+const RESET_STREAMS: usize = 10_000;
 /// What a client may send on one HTTP/2 stream before it is read, in bytes.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// The same for a whole connection: far more, so that no unread stream stops the others.
@@ -68,6 +71,7 @@ impl Http2 {
         http2
             .initial_stream_window_size(self.stream_window.unwrap_or(STREAM_WINDOW))
             .initial_connection_window_size(self.connection_window.unwrap_or(CONNECTION_WINDOW))
+            .max_pending_accept_reset_streams(RESET_STREAMS)
             .max_concurrent_streams(self.max_streams.unwrap_or(MAX_STREAMS));
         builder
     }

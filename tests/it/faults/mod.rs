@@ -3,6 +3,7 @@
 //! behind.
 
 mod azure;
+mod clock;
 pub(crate) mod local;
 mod views;
 

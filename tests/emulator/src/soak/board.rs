@@ -1,7 +1,8 @@
 //! What is known of a run while it runs: which faults are active, and how requests have ended.
 //!
 //! A request has an amount of calm time to end in: its clock stands still while any fault is
-//! active. A request counts for every fault that was active, or from which the client had not
+//! active. That, and how long it may take in all, are what the client promises, and a little for a
+//! machine that is busy. A request counts for every fault that was active, or from which the client had not
 //! recovered, in the last seconds of the request's life; and as calm if there was none.
 
 use std::collections::BTreeMap;
@@ -13,10 +14,14 @@ use serde::Serialize;
 use super::kind::Kind;
 use super::load::Load;
 
-/// How much calm time a request has, or a stream until its next sign of life.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// The same in all, calm or not.
-const ALL_PATIENCE: Duration = Duration::from_mins(2);
+/// How much calm time a request has until its answer begins, or its body moves: the client may wait
+/// for a tunnel for 15 seconds, begins an attempt to open one within 3 more, and gives a tunnel up
+/// that has died in another 15.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(35);
+/// The same once the answer has begun: only its tunnel can die.
+const ANSWERED: Duration = Duration::from_secs(20);
+/// The same in all, calm or not: an attempt that has begun may take a minute from the first wait on.
+const ALL_PATIENCE: Duration = Duration::from_secs(80);
 /// How long before its end a fault may have been active to count as that end's cause.
 const BLAME: Duration = Duration::from_secs(2);
 /// How long after its end a fault counts as the cause, if no request goes well.
@@ -244,15 +249,20 @@ impl Board {
         calm + until.saturating_duration_since(since)
     }
 
-    /// Returns once what has been silent since `since` counts as hung.
-    pub(crate) async fn out_of_patience(&self, since: Instant) {
+    /// Returns once what has been silent since `since` counts as hung; `answered` says that the head
+    /// of its answer has come.
+    pub(crate) async fn out_of_patience(&self, since: Instant, answered: bool) {
+        let patience = if answered {
+            self.patience.min(ANSWERED)
+        } else {
+            self.patience
+        };
         loop {
             let calm = self.calm_since(since);
-            if calm >= self.patience || since.elapsed() >= ALL_PATIENCE {
+            if calm >= patience || since.elapsed() >= ALL_PATIENCE {
                 return;
             }
-            let left = self
-                .patience
+            let left = patience
                 .saturating_sub(calm)
                 .min(ALL_PATIENCE.saturating_sub(since.elapsed()));
             tokio::time::sleep(left + Duration::from_millis(10)).await;
@@ -319,12 +329,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_without_an_end_hangs_once_its_calm_time_is_over() {
-        let board = board(&[]);
-        let waited = board.out_of_patience(ago(30_000));
-        let waited = tokio::time::timeout(Duration::from_millis(1), waited).await;
-        assert!(waited.is_ok());
-        let waiting = board.out_of_patience(Instant::now());
-        let waiting = tokio::time::timeout(Duration::from_secs(1), waiting).await;
-        assert!(waiting.is_err());
+        let fault = &[(200_000, None)][..];
+        for (faults, silent, answered, hangs) in [
+            (&[][..], 0, true, false),
+            (&[], 25_000, true, true),
+            (&[], 25_000, false, false),
+            (&[], 40_000, false, true),
+            (fault, 60_000, true, false),
+            (fault, 60_000, false, false),
+            (fault, 90_000, true, true),
+            (fault, 90_000, false, true),
+        ] {
+            let board = board(faults);
+            let waited = board.out_of_patience(ago(silent), answered);
+            let waited = tokio::time::timeout(Duration::from_millis(1), waited).await;
+            assert_eq!(waited.is_ok(), hangs, "{faults:?} {silent} {answered}");
+        }
     }
 }

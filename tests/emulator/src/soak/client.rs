@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::Error;
 use super::endpoint::Endpoint;
+use super::names::Names;
 use super::process::Process;
 
 /// How long it may take to start, and to end.
@@ -34,11 +35,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Starts `binary` for the demo cluster and waits until it serves. It writes its log, with
-    /// all details, to `log` if there is one.
+    /// Starts `binary` for the demo cluster and waits until it serves. It knows the emulator by
+    /// `names`, where there are any, and writes its log, with all details, to `log` if there is one.
     pub(crate) async fn start(
         binary: &Path,
         emulator: &Emulator,
+        names: Option<&Names>,
         log: Option<&Path>,
     ) -> Result<Self, Error> {
         let binary = std::fs::canonicalize(binary)
@@ -47,7 +49,12 @@ impl Client {
         let details = log.is_some().then_some("--debug");
         let log = log.map_or_else(|| home.path().join("stderr"), Path::to_owned);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut child = Command::new(binary)
+        let words = names.into_iter().flat_map(Names::way);
+        let mut words = words.chain([binary.into_os_string()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        let cloud = names.map(|names| ("ARCPROXY_CLOUD", names.cloud()));
+        let mut child = command
             .args(["-n", DEMO_CLUSTER, "-g", DEMO_GROUP, "--port", "0"])
             .args(details)
             .arg("--file")
@@ -56,6 +63,7 @@ impl Client {
             .env("PATH", path)
             .env("HOME", home.path())
             .envs(emulator.env())
+            .envs(cloud)
             .current_dir(home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -8,6 +8,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 use super::Error;
 use super::board::Board;
 use super::kind::Kind;
+use super::names::Names;
 use super::plan::Planned;
 
 /// A fault that is active.
@@ -20,18 +21,21 @@ struct Active {
 }
 
 /// Plays `plan`, and tells `over` of each fault that is over. When this returns, none is active.
+/// Faults that take `names` are left out where there are none.
 ///
 /// # Errors
 ///
 /// When a part of the emulator does not come back.
 pub(crate) async fn play(
     emulator: &Emulator,
+    names: Option<&Names>,
     board: &Board,
     plan: Vec<Planned>,
     over: &mpsc::UnboundedSender<usize>,
 ) -> Result<(), Error> {
     let mut player = Player {
         emulator,
+        names,
         board,
         over,
         base: emulator.faults().now(),
@@ -42,6 +46,9 @@ pub(crate) async fn play(
         let at = began + fault.at;
         player.end_until(&mut active, at).await?;
         sleep_until(at).await;
+        if fault.kind == Kind::NamesGone && names.is_none() {
+            continue;
+        }
         player.begin(&mut active, &fault).await?;
     }
     let far = Instant::now() + Duration::from_hours(1);
@@ -51,6 +58,7 @@ pub(crate) async fn play(
 
 struct Player<'a> {
     emulator: &'a Emulator,
+    names: Option<&'a Names>,
     board: &'a Board,
     over: &'a mpsc::UnboundedSender<usize>,
     /// What is in force without any fault.
@@ -69,7 +77,7 @@ impl Player<'_> {
             number,
         });
         kind.change(&mut self.base, choice);
-        self.put_in_force(active);
+        self.put_in_force(active)?;
         kind.strike(self.emulator).await?;
         if fault.length.is_zero() {
             self.end_until(active, Instant::now()).await?;
@@ -88,7 +96,7 @@ impl Player<'_> {
                 return Ok(());
             };
             sleep_until(fault.ends).await;
-            self.put_in_force(active);
+            self.put_in_force(active)?;
             fault.kind.lift(self.emulator).await?;
             self.board.end(fault.number);
             // Nobody probes any more once the load has ended.
@@ -96,11 +104,15 @@ impl Player<'_> {
         }
     }
 
-    fn put_in_force(&self, active: &[Active]) {
+    fn put_in_force(&self, active: &[Active]) -> Result<(), Error> {
         let mut set = self.base.clone();
         for fault in active {
             fault.kind.set(&mut set, fault.choice);
         }
         self.emulator.faults().update(|now| now.clone_from(&set));
+        if let Some(names) = self.names {
+            names.set(active.iter().all(|fault| fault.kind != Kind::NamesGone))?;
+        }
+        Ok(())
     }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Kind {
     AgentRestart,
     /// The relay goes away and comes back.
     RelayRestart,
+    /// All tunnels end, and no name of the emulator's resolves.
+    NamesGone,
     /// The relay takes the credentials for ended, and ARM answers 429 with Retry-After.
     ArmThrottles,
     /// The same, and ARM answers 503.
@@ -89,6 +91,7 @@ impl Kind {
         Self::AgentAway,
         Self::AgentRestart,
         Self::RelayRestart,
+        Self::NamesGone,
         Self::ArmThrottles,
         Self::ArmDown,
         Self::EntraDown,
@@ -121,6 +124,7 @@ impl Kind {
             Self::AgentAway => "agent away",
             Self::AgentRestart => "agent restarts",
             Self::RelayRestart => "relay restarts",
+            Self::NamesGone => "names do not resolve",
             Self::ArmThrottles => "ARM 429, dials 401",
             Self::ArmDown => "ARM 503, dials 401",
             Self::EntraDown => "Entra 503",
@@ -144,6 +148,7 @@ impl Kind {
             | Self::Refuse(_)
             | Self::AgentAway
             | Self::RelayRestart
+            | Self::NamesGone
             | Self::ArmThrottles
             | Self::ArmDown
             | Self::EntraDown
@@ -211,6 +216,7 @@ impl Kind {
             Self::Reset
             | Self::Refuse(_)
             | Self::AgentAway
+            | Self::NamesGone
             | Self::ArmThrottles
             | Self::ArmDown
             | Self::SlowLink => relay.drop_tunnels(Cut::Reset),

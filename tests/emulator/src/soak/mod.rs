@@ -11,6 +11,7 @@ mod idle;
 mod inject;
 mod kind;
 mod load;
+mod names;
 mod plan;
 mod process;
 mod random;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use board::Board;
 use client::Client;
 use endpoint::Endpoint;
+use names::Names;
 use process::{Process, Usage};
 use report::Report;
 
@@ -82,8 +84,12 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
         .ok_or("there is no apiserver of the emulator's own")?;
     let direct = Endpoint::read(kubeconfig)?;
     idle::make_room(settings.idle)?;
-    let mut client =
-        Client::start(&settings.client, emulator, settings.client_log.as_deref()).await?;
+    let names = Names::new(emulator.cloud_file())?;
+    if names.is_none() {
+        tracing::warn!("this machine lets no client lose its names: they stay");
+    }
+    let log = settings.client_log.as_deref();
+    let mut client = Client::start(&settings.client, emulator, names.as_ref(), log).await?;
     let process = client.process()?;
     let before = match process.usage() {
         Ok(usage) => usage,
@@ -111,7 +117,7 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
     let mut terminations = signal(SignalKind::terminate())?;
     let mut failed = None;
     let playing = async {
-        inject::play(emulator, &board, plan, &over).await?;
+        inject::play(emulator, names.as_ref(), &board, plan, &over).await?;
         tokio::time::sleep(settings.lasts.saturating_sub(board.elapsed())).await;
         Ok::<_, Error>(())
     };
@@ -136,6 +142,9 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
             ..arc_emulator::faults::FaultSet::default()
         };
     });
+    if let Some(names) = &names {
+        names.set(true)?;
+    }
     drop(over);
     stop.cancel();
     let ended = match failed {

@@ -54,7 +54,7 @@ async fn down(shared: &Shared, random: &mut Random, load: Load, length: u64, pau
     let line = shared.line(random.next());
     let reading = async {
         let request = shared.proxied.request(Method::GET, &path, super::whole(""));
-        let response = open(&line, request).await?;
+        let response = open(&line, request, &alive).await?;
         let status = response.status();
         let mut body = response.into_body();
         if status != StatusCode::OK {
@@ -78,7 +78,7 @@ async fn down(shared: &Shared, random: &mut Random, load: Load, length: u64, pau
     };
     let verdict = tokio::select! {
         verdict = reading => verdict.err().unwrap_or(Verdict::Ok),
-        () = alive.stalled(&shared.board) => Verdict::Hung("nothing comes".to_owned()),
+        hung = alive.stalled(&shared.board, "byte down") => hung,
     };
     let words = || format!("GET {path}");
     shared.board.note(load, words, alive.since(), &verdict);
@@ -91,13 +91,13 @@ async fn up(shared: &Shared, random: &mut Random, load: Load, length: u64, pause
     let writing = async {
         let body = written(length, pause, alive.clone());
         let request = shared.proxied.request(Method::POST, &path, body);
-        let answer = send(&line, request).await?;
+        let answer = send(&line, request, &alive).await?;
         let read = expect_ok(&answer)?;
         arrived(read["length"].as_u64().unwrap_or_default(), length)
     };
     let verdict = tokio::select! {
         verdict = writing => verdict.err().unwrap_or(Verdict::Ok),
-        () = alive.stalled(&shared.board) => Verdict::Hung("nothing goes".to_owned()),
+        hung = alive.stalled(&shared.board, "byte up") => hung,
     };
     let words = || format!("POST {path}");
     shared.board.note(load, words, alive.since(), &verdict);

@@ -75,8 +75,7 @@ async fn session(shared: &Shared, mut random: Random, kind: Kind) {
     let lasts = random.time(300, 8_000);
     let alive = Alive::new();
     let talking = async {
-        let socket = open(shared, &path, kind).await?;
-        alive.moved();
+        let socket = open(shared, &path, kind, &alive).await?;
         let mut talk = Talk {
             socket,
             kind,
@@ -89,17 +88,18 @@ async fn session(shared: &Shared, mut random: Random, kind: Kind) {
     };
     let verdict = tokio::select! {
         verdict = talking => verdict.err().unwrap_or(Verdict::Ok),
-        () = alive.stalled(&shared.board) => Verdict::Hung("no echo comes".to_owned()),
+        hung = alive.stalled(&shared.board, "echo") => hung,
     };
     let words = || format!("GET {path}, for {:.1} s", lasts.as_secs_f64());
     shared.board.note(kind.load, words, alive.since(), &verdict);
 }
 
-async fn open(shared: &Shared, path: &str, kind: Kind) -> Result<Socket, Verdict> {
+async fn open(shared: &Shared, path: &str, kind: Kind, alive: &Alive) -> Result<Socket, Verdict> {
     let (url, authorization) = shared.proxied.websocket(path);
     let request = url.into_client_request();
     let mut request = request.map_err(|error| failed(&error))?;
     let headers = request.headers_mut();
+    alive.name(headers);
     headers.insert(header::AUTHORIZATION, authorization);
     headers.insert(
         header::SEC_WEBSOCKET_PROTOCOL,
@@ -108,7 +108,10 @@ async fn open(shared: &Shared, path: &str, kind: Kind) -> Result<Socket, Verdict
     let stream = shared.proxied.connect_http1().await;
     let stream = stream.map_err(|error| failed(&error))?;
     match tokio_tungstenite::client_async(request, stream).await {
-        Ok((socket, _)) => Ok(socket),
+        Ok((socket, _)) => {
+            alive.answered();
+            Ok(socket)
+        }
         Err(Error::Http(answer)) => {
             let body = answer.body().as_deref().unwrap_or_default();
             // The body is there as far as it came with the head.

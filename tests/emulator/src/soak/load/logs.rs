@@ -22,7 +22,7 @@ pub(super) async fn follow(shared: Arc<Shared>, mut random: Random) {
     let alive = Alive::new();
     let verdict = tokio::select! {
         verdict = read(&shared, random.next(), &path, enough, &alive) => verdict,
-        () = alive.stalled(&shared.board) => Verdict::Hung("no line comes".to_owned()),
+        hung = alive.stalled(&shared.board, "line") => hung,
     };
     let words = || format!("GET {path}");
     shared
@@ -39,7 +39,7 @@ async fn read(
 ) -> Verdict {
     let line = shared.line(number);
     let request = shared.proxied.request(Method::GET, path, whole(""));
-    let response = match open(&line, request).await {
+    let response = match open(&line, request, alive).await {
         Ok(response) => response,
         Err(verdict) => return verdict,
     };

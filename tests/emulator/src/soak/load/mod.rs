@@ -36,7 +36,7 @@ const WATCHES_PER_LINE: usize = 50;
 /// How many connections the small requests share.
 const LINES: usize = 8;
 /// How long what has been asked may take to end, once nothing more is asked.
-const LAST: Duration = Duration::from_secs(40);
+const LAST: Duration = Duration::from_secs(45);
 
 /// What a request was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -285,7 +285,7 @@ async fn direct(
         let value = HeaderValue::from_static(media_type);
         request.headers_mut().insert(header::CONTENT_TYPE, value);
     }
-    let answer = request::send(line, request).await;
+    let answer = request::send(line, request, &alive::Alive::new()).await;
     let answer = answer.map_err(|verdict| format!("{method} {path}: {verdict:?}"))?;
     if !answer.status.is_success() {
         let body = String::from_utf8_lossy(&answer.body);

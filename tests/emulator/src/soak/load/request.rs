@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::super::board::{Board, Verdict};
 use super::super::endpoint::{Body, Line, whole};
 use super::Load;
+use super::alive::Alive;
 
 /// A whole answer.
 #[derive(Debug)]
@@ -79,11 +80,13 @@ pub(super) fn failed(error: &(dyn std::error::Error + 'static)) -> Verdict {
     Verdict::Failed(shortened(&text))
 }
 
-/// Sends `request` as far as the answer's head.
+/// Sends `request` as far as the answer's head, and tells `alive`.
 pub(super) async fn open(
     line: &Line,
-    request: Request<Body>,
+    mut request: Request<Body>,
+    alive: &Alive,
 ) -> Result<Response<Incoming>, Verdict> {
+    alive.name(request.headers_mut());
     let mut connection = line
         .connection()
         .await
@@ -93,16 +96,19 @@ pub(super) async fn open(
         .ready()
         .await
         .map_err(|error| failed(&error))?;
-    connection
-        .sender
-        .send_request(request)
-        .await
-        .map_err(|error| failed(&error))
+    let response = connection.sender.send_request(request).await;
+    let response = response.map_err(|error| failed(&error))?;
+    alive.answered();
+    Ok(response)
 }
 
 /// Sends a request and reads its answer to the end.
-pub(super) async fn send(line: &Line, request: Request<Body>) -> Result<Answer, Verdict> {
-    let response = open(line, request).await?;
+pub(super) async fn send(
+    line: &Line,
+    request: Request<Body>,
+    alive: &Alive,
+) -> Result<Answer, Verdict> {
+    let response = open(line, request, alive).await?;
     let status = response.status();
     let body = response.into_body().collect().await;
     let body = body.map_err(|error| failed(&error))?.to_bytes();
@@ -153,11 +159,11 @@ pub(super) async fn ask<T>(
     ask: &Ask,
     check: impl FnOnce(&Answer) -> Result<T, Verdict>,
 ) -> Option<T> {
-    let began = Instant::now();
-    let asking = async { check(&send(line, ask.request(line)).await?) };
+    let (began, alive) = (Instant::now(), Alive::new());
+    let asking = async { check(&send(line, ask.request(line), &alive).await?) };
     let result = tokio::select! {
         result = asking => result,
-        () = board.out_of_patience(began) => Err(Verdict::Hung("no whole answer".to_owned())),
+        hung = alive.stalled(board, "whole answer") => Err(hung),
     };
     let words = || format!("{} {}", ask.method, ask.path);
     match result {

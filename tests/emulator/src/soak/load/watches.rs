@@ -62,7 +62,7 @@ async fn watch(shared: &Shared, line: &Line, name: &str, seconds: u64, seen: &mu
     let alive = Alive::new();
     let verdict = tokio::select! {
         verdict = read(shared, line, &path, seconds, seen, &alive) => verdict,
-        () = alive.stalled(&shared.board) => Verdict::Hung("no event comes".to_owned()),
+        hung = alive.stalled(&shared.board, "event") => hung,
     };
     let words = || format!("GET {path}");
     shared
@@ -80,7 +80,7 @@ async fn read(
 ) -> Verdict {
     let began = Instant::now();
     let request = shared.proxied.request(Method::GET, path, whole(""));
-    let response = match open(line, request).await {
+    let response = match open(line, request, alive).await {
         Ok(response) => response,
         Err(verdict) => return verdict,
     };
