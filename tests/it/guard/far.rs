@@ -82,7 +82,7 @@ impl FarSide {
 
     /// One that speaks HTTP/1.1, notes what it hears, and answers each head, other than that of
     /// the first request, with `answer`.
-    pub(super) async fn saying(world: &World, answer: impl Into<String>) -> Self {
+    pub(super) async fn saying(world: &World, answer: impl Into<Vec<u8>>) -> Self {
         let heard = Arc::<Mutex<Vec<String>>>::default();
         let (hearing, answer) = (heard.clone(), answer.into());
         let far = Self::start(world, &["http/1.1"], move |mut stream| {
@@ -90,11 +90,15 @@ impl FarSide {
             async move {
                 while let Some(head) = read_head(&mut stream).await {
                     let is_probe = head.starts_with("GET /version ");
-                    let words = if is_probe { VERSION } else { &answer };
+                    let words = if is_probe {
+                        VERSION.as_bytes()
+                    } else {
+                        &answer
+                    };
                     if !is_probe {
                         heard.lock().unwrap().push(head);
                     }
-                    if stream.write_all(words.as_bytes()).await.is_err() || !is_probe {
+                    if stream.write_all(words).await.is_err() || !is_probe {
                         break;
                     }
                 }
