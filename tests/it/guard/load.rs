@@ -277,13 +277,14 @@ async fn who_is_slow_holds_up_nobody() {
     let _proxy = world.proxy(&[]).await;
     let local = Local::of(&world);
     // Some never finish a handshake, a head or a body, some never read.
-    let mut slow = Vec::new();
+    let (mut hellos, mut slow) = (Vec::new(), Vec::new());
     let head = local.request("GET /version", "");
     let body = local.request("POST /api/v1/namespaces", "Content-Length: 1000000\r\n");
     let watch = local.request("GET /api/v1/pods?watch=1", "");
     for _ in 0..20 {
         let mut hello = local.tcp().await;
         hello.write_all(&[0x16, 3, 1, 2, 0, 1]).await.unwrap();
+        hellos.push(hello);
         for words in [&head[..head.len() - 2], &body, &watch] {
             let mut stream = local.tls("http/1.1").await;
             stream.write_all(words.as_bytes()).await.unwrap();

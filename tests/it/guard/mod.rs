@@ -10,6 +10,7 @@ mod load;
 mod others;
 mod requests;
 mod upgrades;
+mod ways;
 mod wire;
 
 use std::path::Path;
