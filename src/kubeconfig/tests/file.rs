@@ -286,6 +286,10 @@ fn system_errors_are_sorted() {
 
 /// Only root can give files away: elsewhere nobody else's is at hand.
 #[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "who reads that a test passed may want to know what it did not try"
+)]
 fn what_another_user_has_put_into_a_shared_folder_is_not_followed_or_written_to() {
     let shared = tempfile::tempdir().unwrap();
     fs::set_permissions(shared.path(), Permissions::from_mode(0o1777)).unwrap();

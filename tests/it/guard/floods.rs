@@ -78,7 +78,7 @@ async fn watching<T>(proxy: &Proxy, before: u64, what: impl Future<Output = T>) 
 /// table, and each byte of what follows takes it from there (RFC 7541, sections 6.1 and 6.2.1).
 fn bomb(stream: u32) -> (Vec<u8>, Vec<u8>) {
     const LITERAL_INDEXED: u8 = 0x40;
-    const NEWEST: u8 = 0x80 | 62;
+    const NEWEST: u8 = 0x80 + 62;
     let mut large = field("x", &"y".repeat(4_000));
     large[0] = LITERAL_INDEXED;
     (

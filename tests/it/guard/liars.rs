@@ -395,6 +395,6 @@ async fn what_is_compressed_stays_so() {
     assert!(words.ends_with(&body) && body.len() > 1_000, "it differs");
     let asked = far.heard()[0].to_ascii_lowercase();
     assert!(!asked.contains("accept-encoding"), "{asked}");
-    let held = proxy.resident().saturating_sub(before);
-    assert!(held < 64, "{held} MiB are held");
+    let cost = proxy.resident().saturating_sub(before);
+    assert!(cost < 64, "it cost {cost} MiB");
 }

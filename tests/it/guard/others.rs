@@ -249,7 +249,7 @@ async fn what_another_user_has_planted_is_refused_before_anything_is_sent() {
     let link = shared.join("config");
     symlink(world.path("target"), &link).unwrap();
     if std::os::unix::fs::lchown(&link, Some(65_533), None).is_err() {
-        eprintln!("left out: only root can play another user");
+        super::left_out("only root can play another user");
         return;
     }
     let file = ["-f", link.to_str().unwrap()];
