@@ -6,6 +6,7 @@
 //! their user, such as sudo, are not told.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
@@ -16,16 +17,24 @@ use tempfile::{NamedTempFile, TempPath};
 use tokio::process::{Child, Command};
 
 use crate::error::{Code, Error};
-use crate::files::check_temporary;
+use crate::files::{check_temporary, is_nobodys, sweep};
 use crate::shutdown::{Ending, Signals};
 
 /// The name that a stage has in the place of the program's.
 #[cfg(target_os = "linux")]
 const STAGE: &str = "arcproxy: starting a command";
 
-/// A kubeconfig of mode 0600 that is removed when it is dropped.
+/// What the names of private kubeconfigs begin with.
+const PRIVATE: &str = "arcproxy-kubeconfig-";
+
+/// A kubeconfig of mode 0600 that is removed when it is dropped; that of a run that was killed before
+/// is removed by the next one.
 #[derive(Debug)]
-pub struct PrivateKubeconfig(TempPath);
+pub struct PrivateKubeconfig {
+    path: TempPath,
+    /// Locked, which tells other runs that this one lives.
+    _held: File,
+}
 
 impl PrivateKubeconfig {
     /// Writes `text` to a new private file in the temporary folder.
@@ -34,12 +43,17 @@ impl PrivateKubeconfig {
     /// [`Code::KubeconfigWrite`]: the folder cannot be written to.
     pub fn write(text: &str) -> Result<Self, Error> {
         let write = || {
-            check_temporary(&std::env::temp_dir())?;
-            let mut file = NamedTempFile::with_prefix("arcproxy-kubeconfig-")?;
+            let folder = std::env::temp_dir();
+            check_temporary(&folder)?;
+            sweep(&folder, PRIVATE, is_nobodys);
+            let mut file = NamedTempFile::with_prefix(PRIVATE)?;
+            // Where nothing can be locked, nothing is swept either.
+            let _ = file.as_file().try_lock();
             file.write_all(text.as_bytes())?;
-            Ok(file.into_temp_path())
+            let (held, path) = file.into_parts();
+            Ok(Self { path, _held: held })
         };
-        write().map(Self).map_err(|error: std::io::Error| {
+        write().map_err(|error: std::io::Error| {
             let folder = std::env::temp_dir();
             Error::new(
                 Code::KubeconfigWrite,
@@ -52,7 +66,7 @@ impl PrivateKubeconfig {
 
     /// Where it is.
     pub fn path(&self) -> &std::path::Path {
-        &self.0
+        &self.path
     }
 }
 
@@ -152,7 +166,7 @@ pub fn stage(_: &[OsString]) -> Option<Error> {
 
 /// Whether this process, and so the child, is what the terminal's keys speak to.
 fn is_foreground() -> bool {
-    std::fs::File::open("/dev/tty")
+    File::open("/dev/tty")
         .ok()
         .and_then(|terminal| tcgetpgrp(terminal).ok())
         .is_some_and(|foreground| foreground == getpgrp())

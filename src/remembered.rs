@@ -18,12 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::azure::cloud::Cloud;
 use crate::azure::id::ClusterId;
-use crate::files::{create_folder, replacement_in};
+use crate::files::{create_folder, replacement_in, sweep};
 
 /// How many clusters are remembered.
 const CLUSTERS: usize = 64;
 /// The largest file that is read, in bytes.
 const LIMIT: u64 = 256 << 10;
+/// What the names of files begin with that are to take the file's place.
+const REPLACEMENT: &str = ".relays-";
 
 /// The relays of earlier runs.
 #[derive(Debug)]
@@ -109,7 +111,8 @@ fn keep(folder: &Path, new: impl Iterator<Item = (String, Relay)>) -> io::Result
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let mut replacement = replacement_in(folder, ".relays-")?;
+    sweep(folder, REPLACEMENT, |_| true);
+    let mut replacement = replacement_in(folder, REPLACEMENT)?;
     replacement.write_all(&text)?;
     replacement.persist(path)?;
     Ok(())
@@ -323,6 +326,19 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, file(&folder), kind, mode, 0).expect("makes a pipe");
         keep_one(&remembered, "edge", HOST);
         assert_eq!(host(&remembered, "edge"), None);
+    }
+
+    #[test]
+    fn what_a_run_that_was_killed_left_goes() {
+        let (_parent, folder, remembered) = nowhere();
+        keep_one(&remembered, "edge", HOST);
+        let left = folder.join(".relays-a1b2c3");
+        let file = File::create(&left).expect("a file");
+        let long_ago = SystemTime::now() - std::time::Duration::from_mins(2);
+        file.set_modified(long_ago).expect("sets the time");
+        keep_one(&remembered, "other", HOST);
+        assert!(!left.exists());
+        assert_eq!(host(&remembered, "edge").as_deref(), Some(HOST));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use tempfile::NamedTempFile;
@@ -24,8 +24,6 @@ const POLL: Duration = Duration::from_millis(20);
 const MARK: &[u8] = b"arcproxy\n";
 /// What the names of files begin with that are on their way to another name.
 const PREFIX: &str = ".arcproxy-new-";
-/// Such a file is there for milliseconds. One as old as this was left by a run that was killed.
-const LEFT: Duration = Duration::from_mins(1);
 
 /// The lock. It is gone when this is dropped.
 #[derive(Debug)]
@@ -140,29 +138,5 @@ pub(super) fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
 /// Removes from `folder` what runs that were killed left on its way: it has all of a kubeconfig in
 /// it.
 pub(super) fn sweep(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(PREFIX.as_bytes())
-            && let Ok(found) = entry.metadata()
-            && found.is_file()
-            && found.uid() == rustix::process::geteuid().as_raw()
-            && is_left(&found)
-        {
-            // The next run tries again.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-fn is_left(found: &fs::Metadata) -> bool {
-    let changed = found.modified().ok();
-    changed.is_some_and(|changed| {
-        let age = SystemTime::now().duration_since(changed);
-        age.is_ok_and(|age| age >= LEFT)
-    })
+    crate::files::sweep(folder, PREFIX, |_| true);
 }

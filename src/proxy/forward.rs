@@ -59,6 +59,11 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
+    // Where both are there, the coding counts (RFC 9112, section 6.3): what is made anew of it has
+    // another length.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
@@ -83,6 +88,7 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("te", "gzip, trailers"),
             ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
             ("impersonate-user", "ana"),
         ] {
             headers.insert(name, HeaderValue::from_static(value));

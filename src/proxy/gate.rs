@@ -52,6 +52,12 @@ impl<U> Route<U> {
             upstream,
         }
     }
+
+    /// Whether `given`, the value of an `Authorization` header, is this route's. However much of it
+    /// is right, a wrong one takes as long.
+    fn is_opened_by(&self, given: &[u8]) -> bool {
+        verify_slices_are_equal(given, self.authorization.expose().as_bytes()).is_ok()
+    }
 }
 
 impl<U: Upstream> Gate<U> {
@@ -113,10 +119,8 @@ impl<U: Upstream> Gate<U> {
         let (Some(given), None) = (given.next(), given.next()) else {
             return None;
         };
-        self.routes.iter().find(|route| {
-            let wanted = route.authorization.expose().as_bytes();
-            verify_slices_are_equal(given.as_bytes(), wanted).is_ok()
-        })
+        let given = given.as_bytes();
+        self.routes.iter().find(|route| route.is_opened_by(given))
     }
 }
 
@@ -149,7 +153,34 @@ fn without_prefix(uri: &Uri, hash: &str) -> Option<Uri> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    /// So long that the time of a comparison shows where it stopped.
+    #[test]
+    fn a_wrong_token_takes_as_long_wherever_it_is_wrong() {
+        const LENGTH: usize = 2 << 20;
+        let token = Secret::from("a".repeat(LENGTH));
+        let route = Route::new(&token, String::new(), Arc::new(()));
+        let takes = |wrong_at: usize| {
+            let mut given = format!("Bearer {}", token.expose()).into_bytes();
+            assert!(route.is_opened_by(&given));
+            given[wrong_at] = b'b';
+            let once = |_| {
+                let begun = Instant::now();
+                assert!(!route.is_opened_by(&given));
+                begun.elapsed()
+            };
+            // What else the machine does only adds to it.
+            (0..20).map(once).min().unwrap_or(Duration::MAX)
+        };
+        let (first, last) = (takes(0), takes("Bearer ".len() + LENGTH - 1));
+        assert!(
+            first * 3 > last * 2 && last * 3 > first * 2,
+            "{first:?} for the first byte, {last:?} for the last"
+        );
+    }
 
     #[test]
     fn the_prefix_is_taken_off_and_nothing_else() {

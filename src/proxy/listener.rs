@@ -227,3 +227,87 @@ pub(super) async fn speak<U: Upstream>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use hyper::body::Incoming;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::proxy::{LocalCertificate, RequestBody};
+
+    type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Nothing comes as far.
+    struct Nowhere;
+
+    impl Upstream for Nowhere {
+        type Body = Full<Bytes>;
+
+        async fn request(&self, _: Request<RequestBody>) -> Result<Response<Self::Body>, Error> {
+            Err(Error::new(Code::Tunnel, "no tunnel"))
+        }
+
+        async fn upgrade(&self, _: Request<RequestBody>) -> Result<Response<Incoming>, Error> {
+            Err(Error::new(Code::Tunnel, "no tunnel"))
+        }
+
+        fn body(_: Incoming) -> Self::Body {
+            Full::default()
+        }
+    }
+
+    /// A connection of somebody who has shown a token, if `is_known`, and its client's end.
+    async fn visit(
+        is_known: bool,
+        serve: impl FnOnce(DuplexStream, Arc<Gate<Nowhere>>, Visitor) -> JoinHandle<Served>,
+    ) -> (DuplexStream, JoinHandle<Served>) {
+        let (client, socket) = duplex(1 << 10);
+        let visitor = Visitor {
+            newcomer: Arc::new(Newcomers::new(1)).arrive().await,
+            _place: Room::new().take().await,
+        };
+        if is_known {
+            visitor.newcomer.welcome();
+        }
+        let serving = serve(socket, Arc::new(Gate::new(Vec::new())), visitor);
+        (client, serving)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_has_a_deadline() {
+        let tls = LocalCertificate::generate().expect("a certificate").config;
+        let (mut client, serving) = visit(false, |socket, gate, visitor| {
+            tokio::spawn(connection(socket, TlsAcceptor::from(tls), gate, visitor))
+        })
+        .await;
+        let begun = Instant::now();
+        // The beginning of one.
+        let hello = [0x16, 3, 1, 2, 0, 1];
+        client.write_all(&hello).await.expect("it is taken");
+        let ended = client.read_to_end(&mut Vec::new()).await;
+        ended.expect("the connection ends");
+        assert_eq!(begun.elapsed().as_secs(), HANDSHAKE_DEADLINE.as_secs());
+        assert!(serving.await.expect("no panic").is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_a_deadline_though_a_token_was_shown() {
+        let (mut client, serving) = visit(true, |socket, gate, visitor| {
+            tokio::spawn(speak(socket, false, gate, Arc::new(visitor)))
+        })
+        .await;
+        let begun = Instant::now();
+        let half = b"GET /version HTTP/1.1\r\nHost: localhost\r\n";
+        client.write_all(half).await.expect("it is taken");
+        let ended = client.read_to_end(&mut Vec::new()).await;
+        ended.expect("the connection ends");
+        assert_eq!(begun.elapsed().as_secs(), HEADER_DEADLINE.as_secs());
+        assert!(serving.await.expect("no panic").is_err());
+    }
+}

@@ -49,7 +49,8 @@ async fn unread_watches_and_a_stalled_download_stop_nothing() {
         for number in 0..20 {
             let mut map = ConfigMap::default();
             map.metadata.name = Some(format!("change-{number}"));
-            map.data = Some([("large".to_owned(), "x".repeat(10_000))].into());
+            // Each of them comes a thousand times.
+            map.data = Some([("some".to_owned(), "x".repeat(1_000))].into());
             maps.create(&PostParams::default(), &map).await.unwrap();
         }
     };

@@ -146,11 +146,22 @@ fn a_lock_that_only_looks_like_ours_is_left_alone() {
         matches!(written, Err(WriteError::Locked { .. }))
     };
     assert!(is_locked(), "a link");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    assert!(is_locked(), "a folder");
+    fs::remove_dir(&lock).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &lock, rustix::fs::Mode::RUSR).unwrap();
+    assert!(is_locked(), "a pipe, which is not waited for");
     for text in ["", "arcproxy", "arcproxy\n\n", "somebody\n"] {
         fs::remove_file(&lock).unwrap();
         fs::write(&lock, text).unwrap();
         assert!(is_locked(), "{text:?}");
     }
+    assert_eq!(fs::read_to_string(&path).unwrap(), KUBECTL);
+    // One that is another file's second name is no more than that.
+    fs::remove_file(&lock).unwrap();
+    fs::hard_link(&path, &lock).unwrap();
+    assert!(is_locked(), "a second name");
     assert_eq!(fs::read_to_string(&path).unwrap(), KUBECTL);
     assert_eq!(names(home.path()), ["config", "config.lock", "other"]);
 }
@@ -275,6 +286,10 @@ fn system_errors_are_sorted() {
 
 /// Only root can give files away: elsewhere nobody else's is at hand.
 #[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "who reads that a test passed may want to know what it did not try"
+)]
 fn what_another_user_has_put_into_a_shared_folder_is_not_followed_or_written_to() {
     let shared = tempfile::tempdir().unwrap();
     fs::set_permissions(shared.path(), Permissions::from_mode(0o1777)).unwrap();
@@ -288,6 +303,7 @@ fn what_another_user_has_put_into_a_shared_folder_is_not_followed_or_written_to(
     write(&file, &ENTRY).unwrap();
     for theirs in [&link, &file] {
         if std::os::unix::fs::lchown(theirs, Some(65_533), None).is_err() {
+            eprintln!("left out: only root can play another user");
             return;
         }
         let before = fs::read(theirs).unwrap();

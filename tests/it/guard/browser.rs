@@ -1,5 +1,8 @@
 //! Web pages in the user's browser.
 
+use http::Request;
+use http_body_util::Empty;
+
 use super::wire::{Answer, Local};
 use crate::harness::World;
 
@@ -40,6 +43,30 @@ async fn a_page_whose_name_leads_here_gets_nothing() {
         "GET https://rebound.example/version HTTP/1.1\r\nHost: localhost\r\n{bearer}Connection: close\r\n\r\n"
     );
     assert_eq!(local.ask(absolute).await.status, 421);
+    // Browsers speak HTTP/2, in which the target has the name.
+    let port = local.port;
+    for (named, host) in [
+        (format!("rebound.example:{port}"), None),
+        (format!("rebound.example:{port}"), Some("localhost")),
+        ("localhost".to_owned(), Some("rebound.example")),
+    ] {
+        for path in ["/healthz", &format!("{}/version", local.path)] {
+            for token in [None, Some(format!("Bearer {}", local.token))] {
+                let mut request = Request::get(format!("https://{named}{path}"));
+                for (name, value) in [("host", host), ("authorization", token.as_deref())] {
+                    if let Some(value) = value {
+                        request = request.header(name, value);
+                    }
+                }
+                let (status, body) = local.ask_h2(request.body(Empty::new()).unwrap()).await;
+                assert_eq!(status, 421, "{named} {host:?} {path}: {body}");
+                assert!(body.contains("\"kind\":\"Status\""), "{body}");
+            }
+        }
+    }
+    let own = Request::get(format!("https://localhost:{port}/healthz"));
+    let answer = local.ask_h2(own.body(Empty::new()).unwrap()).await;
+    assert_eq!(answer, (200, "ok".to_owned()));
     assert_eq!(world.emulator.aad_proxy().seen().requests, before);
 }
 

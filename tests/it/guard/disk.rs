@@ -111,6 +111,7 @@ async fn its_memory_is_in_no_core_dump_and_the_commands_is() {
     };
     let suicide = ["sh", "-c", "kill -s ABRT $$"];
     if !dumped(&suicide).await.0 {
+        super::left_out("this system writes no core dumps");
         return;
     }
     let binary = [env!("CARGO_BIN_EXE_arcproxy")];

@@ -82,7 +82,7 @@ impl FarSide {
 
     /// One that speaks HTTP/1.1, notes what it hears, and answers each head, other than that of
     /// the first request, with `answer`.
-    pub(super) async fn saying(world: &World, answer: impl Into<String>) -> Self {
+    pub(super) async fn saying(world: &World, answer: impl Into<Vec<u8>>) -> Self {
         let heard = Arc::<Mutex<Vec<String>>>::default();
         let (hearing, answer) = (heard.clone(), answer.into());
         let far = Self::start(world, &["http/1.1"], move |mut stream| {
@@ -90,11 +90,15 @@ impl FarSide {
             async move {
                 while let Some(head) = read_head(&mut stream).await {
                     let is_probe = head.starts_with("GET /version ");
-                    let words = if is_probe { VERSION } else { &answer };
+                    let words = if is_probe {
+                        VERSION.as_bytes()
+                    } else {
+                        &answer
+                    };
                     if !is_probe {
                         heard.lock().unwrap().push(head);
                     }
-                    if stream.write_all(words.as_bytes()).await.is_err() || !is_probe {
+                    if stream.write_all(words).await.is_err() || !is_probe {
                         break;
                     }
                 }
@@ -185,4 +189,58 @@ async fn an_endless_answer_is_passed_on_and_never_held() {
     }
     let held = proxy.resident().saturating_sub(before);
     assert!(held < 64, "{held} MiB are held of a body that never ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answers_head_without_an_end_is_read_so_far_and_no_further() {
+    let header = "X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n";
+    let hint = format!("HTTP/1.1 103 Early Hints\r\n{header}\r\n");
+    for (what, first, again, is_told) in [
+        (
+            "a header",
+            "HTTP/1.1 200 OK\r\nX: ",
+            "yyyyyyyyyyyyyyyy",
+            true,
+        ),
+        ("headers", "HTTP/1.1 200 OK\r\n", header, true),
+        // As with a server that takes its time; the client decides.
+        ("hints", "", &hint, false),
+    ] {
+        let world = World::new().await;
+        let (first, again) = (first.to_owned(), again.repeat(1_000));
+        let _far = FarSide::start(&world, &["http/1.1"], move |mut stream| {
+            let (first, again) = (first.clone(), again.clone());
+            async move {
+                while let Some(head) = read_head(&mut stream).await {
+                    let is_probe = head.starts_with("GET /version ");
+                    let words = if is_probe { VERSION } else { &first };
+                    let mut is_taken = stream.write_all(words.as_bytes()).await.is_ok();
+                    while is_taken && !is_probe {
+                        is_taken = stream.write_all(again.as_bytes()).await.is_ok();
+                    }
+                }
+            }
+        })
+        .await;
+        let proxy = world.proxy(&[]).await;
+        let local = Local::of(&world);
+        let before = proxy.resident();
+        let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let request = local.request("GET /api", "Connection: close\r\n");
+        let mut asking = std::pin::pin!(local.ask(&request));
+        let mut answered = None;
+        for asked in 0.. {
+            tokio::select! {
+                answer = &mut asking, if answered.is_none() => answered = Some(answer.status),
+                // Others are served meanwhile.
+                answer = local.ask(health) => assert_eq!(answer.status, 200, "{what}"),
+            }
+            let held = proxy.resident().saturating_sub(before);
+            assert!(held < 64, "{what}: {held} MiB are held");
+            if asked >= 20 && (answered.is_some() || !is_told) {
+                break;
+            }
+        }
+        assert_eq!(answered, is_told.then_some(502), "{what}");
+    }
 }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,20 +14,21 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::far::Stream;
-use super::wire::{read_all, read_head};
+use super::far::{FarSide, Stream};
+use super::wire::{Local, read_all, read_head};
 use crate::harness::{Ran, World};
 
-const RUN: [&str; 6] = ["-n", "edge-demo", "-g", "demo", "--", "true"];
+pub(super) const RUN: [&str; 6] = ["-n", "edge-demo", "-g", "demo", "--", "true"];
 /// Who is lied for.
 const PLACES: [Place; 3] = [Place::Entra, Place::Arm, Place::Relay];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Entra,
     Arm,
     Relay,
@@ -52,18 +54,24 @@ impl Place {
     }
 }
 
-type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Kinds of TLS records (RFC 8446, section 5.1).
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+
+pub(super) type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A server, gone when this is dropped.
-struct Liar {
-    address: SocketAddr,
+pub(super) struct Liar {
+    pub(super) address: SocketAddr,
     heard: Arc<Mutex<Vec<u8>>>,
     _serving: AbortOnDropHandle<()>,
 }
 
 impl Liar {
     /// One that does with each connection what `serve` says; it notes what it hears there.
-    async fn start(serve: impl Fn(TcpStream, Heard) -> Serving + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(
+        serve: impl Fn(TcpStream, Heard) -> Serving + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Heard::default();
@@ -126,13 +134,13 @@ impl Liar {
         .await
     }
 
-    fn heard(&self) -> String {
+    pub(super) fn heard(&self) -> String {
         String::from_utf8_lossy(&self.heard.lock().unwrap()).into_owned()
     }
 
     /// Runs arcproxy where this is in the place of `place`. Gives what it said, and the most
     /// memory that it was seen to have, in MiB.
-    async fn run(&self, world: &World, place: Place) -> (Ran, u64) {
+    pub(super) async fn run(&self, world: &World, place: Place) -> (Ran, u64) {
         self.run_with(world, place, &RUN).await
     }
 
@@ -140,26 +148,31 @@ impl Liar {
         let cloud = place.at(world, self.address.port());
         let mut command = world.arcproxy(arguments);
         command.env("ARCPROXY_CLOUD", cloud);
-        let running = command
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let status = format!("/proc/{}/status", running.id().unwrap());
-        let mut ending = std::pin::pin!(running.wait_with_output());
-        let mut looking = tokio::time::interval(Duration::from_millis(20));
-        let mut most = 0;
-        let output = loop {
-            tokio::select! {
-                output = &mut ending => break output.unwrap(),
-                _ = looking.tick() => most = most.max(peak(&status)),
-            }
-        };
-        (Ran::from(output), most)
+        watched(command).await
     }
 }
 
-type Heard = Arc<Mutex<Vec<u8>>>;
+/// Runs `command`. Gives what it said, and the most memory that it was seen to have, in MiB.
+pub(super) async fn watched(mut command: Command) -> (Ran, u64) {
+    let running = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", running.id().unwrap());
+    let mut ending = std::pin::pin!(running.wait_with_output());
+    let mut looking = tokio::time::interval(Duration::from_millis(20));
+    let mut most = 0;
+    let output = loop {
+        tokio::select! {
+            output = &mut ending => break output.unwrap(),
+            _ = looking.tick() => most = most.max(peak(&status)),
+        }
+    };
+    (Ran::from(output), most)
+}
+
+pub(super) type Heard = Arc<Mutex<Vec<u8>>>;
 
 /// The most resident memory so far, in MiB; 0 where the process has ended.
 fn peak(status: &str) -> u64 {
@@ -221,15 +234,19 @@ async fn nothing_is_said_below_tls_1_2() {
             let liar = Liar::start(move |mut tcp, heard| {
                 let answer = answer.clone();
                 Box::pin(async move {
-                    let mut head = [0; 5];
-                    tcp.read_exact(&mut head).await.unwrap();
-                    let length = u16::from_be_bytes([head[3], head[4]]);
-                    let mut hello = vec![0; length.into()];
-                    tcp.read_exact(&mut hello).await.unwrap();
-                    tcp.write_all(&answer).await.unwrap();
-                    let mut rest = Vec::new();
-                    let _ = tcp.read_to_end(&mut rest).await;
-                    heard.lock().unwrap().extend(rest);
+                    let mut said = vec![0; 5];
+                    if tcp.read_exact(&mut said).await.is_err() {
+                        return;
+                    }
+                    if said[0] == HANDSHAKE {
+                        let length = u16::from_be_bytes([said[3], said[4]]);
+                        let mut hello = vec![0; length.into()];
+                        tcp.read_exact(&mut hello).await.unwrap();
+                        said.clear();
+                    }
+                    let _ = tcp.write_all(&answer).await;
+                    let _ = tcp.read_to_end(&mut said).await;
+                    heard.lock().unwrap().extend(said);
                 })
             })
             .await;
@@ -237,7 +254,7 @@ async fn nothing_is_said_below_tls_1_2() {
             ran.failed(place.code(), &["cannot establish TLS with"]);
             // An alert is all that is said, on each connection.
             let heard = liar.heard.lock().unwrap().clone();
-            let is_alert = |record: &[u8]| record.len() == 7 && record[0] == 0x15;
+            let is_alert = |record: &[u8]| record.len() == 7 && record[0] == ALERT;
             assert!(heard.chunks(7).all(is_alert), "{place:?}: {heard:?}");
         }
     }
@@ -323,7 +340,7 @@ async fn an_answer_without_an_end_is_read_so_far_and_no_further() {
             ),
             (
                 "a refusal",
-                "HTTP/1.1 403 \r\n\r\n",
+                "HTTP/1.1 403 Forbidden\r\n\r\n",
                 "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
             ),
         ] {
@@ -363,4 +380,21 @@ async fn what_is_compressed_stays_so() {
         let asked = liar.heard().to_ascii_lowercase();
         assert!(!asked.contains("accept-encoding"), "{asked}");
     }
+    // What goes through is passed on as it is, and asked for by the client alone.
+    let far = FarSide::saying(&world, words.clone()).await;
+    let proxy = world.proxy(&[]).await;
+    let local = Local::of(&world);
+    let before = proxy.resident();
+    let mut stream = local.tls("http/1.1").await;
+    let request = local.request("GET /api", "Connection: close\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await.unwrap().to_ascii_lowercase();
+    assert!(head.contains("content-encoding: gzip\r\n"), "{head}");
+    let mut body = Vec::new();
+    stream.read_to_end(&mut body).await.unwrap();
+    assert!(words.ends_with(&body) && body.len() > 1_000, "it differs");
+    let asked = far.heard()[0].to_ascii_lowercase();
+    assert!(!asked.contains("accept-encoding"), "{asked}");
+    let cost = proxy.resident().saturating_sub(before);
+    assert!(cost < 64, "it cost {cost} MiB");
 }

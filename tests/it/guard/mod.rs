@@ -10,6 +10,7 @@ mod load;
 mod others;
 mod requests;
 mod upgrades;
+mod ways;
 mod wire;
 
 use std::path::Path;
@@ -33,6 +34,15 @@ fn code(folder: &Path) -> String {
         }
     }
     text
+}
+
+/// Says that this machine or user leaves no way to try something.
+#[expect(
+    clippy::print_stderr,
+    reason = "who reads that a test passed may want to know what it did not try"
+)]
+fn left_out(why: &str) {
+    eprintln!("left out: {why}");
 }
 
 #[test]

@@ -1,8 +1,14 @@
 //! Requests that one side could take for others than the other side does.
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
 use super::far::FarSide;
-use super::wire::Local;
-use crate::harness::{Proxy, Ran, World};
+use super::wire::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Local, RST_STREAM, begin, field, frame,
+    read_frame,
+};
+use crate::harness::{DEADLINE, Proxy, Ran, World};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const DEMO: [&str; 4] = ["-n", "edge-demo", "-g", "demo"];
@@ -85,6 +91,154 @@ async fn a_message_has_one_length_on_both_sides() {
         .say(both.local.request("POST /api", headers) + &chunks)
         .await;
     assert_eq!(starts(), 0);
+}
+
+/// HTTP/2 has a length for everything and needs no line ends: what it carries could be two requests
+/// once it is HTTP/1.1, as a far side without HTTP/2 gets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_over_http_2_is_one_on_http_1_too() {
+    const INNER: &str = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let both = Between::new().await;
+    let local = &both.local;
+    let path = format!("{}/api", local.path);
+    let fields = |method: &str, path: &str, more: &[(&str, &str)]| {
+        let authority = format!("127.0.0.1:{}", local.port);
+        let bearer = format!("Bearer {}", local.token);
+        let own = [
+            (":method", method),
+            (":scheme", "https"),
+            (":path", path),
+            (":authority", &authority),
+            ("authorization", &bearer),
+        ];
+        let all = own.iter().chain(more);
+        all.flat_map(|(name, value)| field(name, value))
+            .collect::<Vec<_>>()
+    };
+    // The kind of the frame with which it ended.
+    let say = async |fields: Vec<u8>, body: &[&str]| {
+        let mut stream = local.tls("h2").await;
+        begin(&mut stream).await.unwrap();
+        let mut said = frame(HEADERS, END_HEADERS, 1, &fields);
+        for (number, part) in body.iter().enumerate() {
+            let end = if number + 1 == body.len() {
+                END_STREAM
+            } else {
+                0
+            };
+            said.extend(frame(DATA, end, 1, part.as_bytes()));
+        }
+        stream.write_all(&said).await.unwrap();
+        let ending = async {
+            while let Some(heard) = read_frame(&mut stream).await {
+                let is_last = heard.stream == 1 && heard.flags & END_STREAM != 0;
+                if is_last || [RST_STREAM, GOAWAY].contains(&heard.kind) {
+                    return heard.kind;
+                }
+            }
+            GOAWAY
+        };
+        timeout(DEADLINE, ending).await.expect("it ends")
+    };
+    let post = |more: &[(&str, &str)]| fields("POST", &path, more);
+    let injected = format!("a\r\n\r\n{INNER}");
+    let in_path = format!("{path} HTTP/1.1\r\nHost: x\r\n\r\n{INNER}");
+    let in_method = format!("GET / HTTP/1.1\r\nHost: x\r\n\r\n{INNER}GET");
+    let chunks = format!("0\r\n\r\n{INNER}");
+    let longer = format!("hello{INNER}");
+    for (what, fields, body) in [
+        ("a value", post(&[("x", &injected)]), &[""][..]),
+        ("a line end", post(&[("x", "a\nb: c")]), &[""]),
+        ("a name", post(&[("x: a\r\ny", "b")]), &[""]),
+        ("a colon", post(&[("x:", "b")]), &[""]),
+        ("a path", fields("POST", &in_path, &[]), &[""]),
+        (
+            "a space",
+            fields("POST", &format!("{path} HTTP/1.1"), &[]),
+            &[""],
+        ),
+        ("a method", fields(&in_method, &path, &[]), &[""]),
+        (
+            "a coding",
+            post(&[("transfer-encoding", "chunked")]),
+            &[&chunks],
+        ),
+        ("no length", post(&[("content-length", "0")]), &[INNER]),
+        (
+            "a shorter one",
+            post(&[("content-length", "5")]),
+            &[&longer],
+        ),
+        (
+            "what follows it",
+            post(&[("content-length", "5")]),
+            &["hello", INNER],
+        ),
+        ("a longer one", post(&[("content-length", "9")]), &["hello"]),
+        (
+            "two of them",
+            post(&[("content-length", "5"), ("content-length", "50")]),
+            &["hello"],
+        ),
+        ("a connection", post(&[("connection", "close")]), &[""]),
+        ("a second path", post(&[(":path", "/smuggled")]), &[""]),
+    ] {
+        let ended = say(fields, body).await;
+        // What is refused may have begun, but is not followed by another one.
+        let heard = both.far.heard();
+        let is_second = |text: &String| format!("\n{text}").contains("\nGET /smuggled");
+        assert!(!heard.iter().any(is_second), "{what}: {heard:?}");
+        let is_refused = [RST_STREAM, GOAWAY].contains(&ended);
+        assert!(is_refused, "{what} is answered: {heard:?}");
+    }
+    let before = both.far.heard().len();
+    let ended = say(post(&[("content-length", "5")]), &["hello"]).await;
+    assert_eq!(ended, DATA, "what is right is answered");
+    let heard = both.far.heard().split_off(before);
+    assert!(heard[0].starts_with("POST /api HTTP/1.1\r\n"), "{heard:?}");
+}
+
+/// What an answer's head says about its length, over HTTP/1.1.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_has_one_length_on_both_sides() {
+    for (far, status) in [
+        ("Content-Length: 2\r\nContent-Length: 5\r\n\r\nok", "502"),
+        ("Content-Length: 2, 5\r\n\r\nok", "502"),
+        ("Content-Length: +2\r\n\r\nok", "502"),
+        ("Content-Length: -2\r\n\r\nok", "502"),
+        (
+            "Transfer-Encoding : chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "502",
+        ),
+        ("X-A: b\r\n folded: c\r\nContent-Length: 2\r\n\r\nok", "502"),
+        ("X-A: b\0c\r\nContent-Length: 2\r\n\r\nok", "502"),
+        ("X-A: b\rX-B: c\r\nContent-Length: 2\r\n\r\nok", "502"),
+        ("X A: b\r\nContent-Length: 2\r\n\r\nok", "502"),
+        (
+            "Transfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "200",
+        ),
+        // What looks like the end would be none.
+        (
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "200",
+        ),
+    ] {
+        let world = World::new().await;
+        let _far = FarSide::saying(&world, format!("HTTP/1.1 200 OK\r\n{far}")).await;
+        let _proxy = world.proxy(&[]).await;
+        let local = Local::of(&world);
+        let answer = local
+            .ask(local.request("POST /api", "Connection: close\r\n"))
+            .await;
+        assert_eq!(answer.status.to_string(), status, "{far:?}: {answer:?}");
+        if status == "502" {
+            assert!(answer.body.contains("\"kind\":\"Status\""), "{answer:?}");
+        } else {
+            assert!(answer.body.contains("ok"), "{answer:?}");
+            assert!(!answer.head.contains("content-length"), "{answer:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

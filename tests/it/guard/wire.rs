@@ -6,6 +6,11 @@ use std::sync::Arc;
 use arc_emulator::tls::provider;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -14,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::harness::{DEADLINE, Proxy, World};
 
@@ -112,6 +118,23 @@ impl Local {
             head: head.to_ascii_lowercase(),
             body: body.to_owned(),
         }
+    }
+
+    /// Sends a request over HTTP/2, whose URI has the authority that is told; gives the answer's status
+    /// and body.
+    pub(super) async fn ask_h2(&self, request: Request<Empty<Bytes>>) -> (u16, String) {
+        let io = TokioIo::new(self.tls("h2").await);
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let exchange = async {
+            let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            (
+                head.status.as_u16(),
+                String::from_utf8(body.to_vec()).unwrap(),
+            )
+        };
+        timeout(DEADLINE, exchange).await.expect("it ends in time")
     }
 
     /// Whether its user is served, on a new connection.

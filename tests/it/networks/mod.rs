@@ -1,6 +1,7 @@
 //! Networks that do not let everything through: web proxies that allow, refuse, ask for
 //! credentials, cut, and open TLS.
 
+mod codes;
 mod interceptor;
 mod squid;
 

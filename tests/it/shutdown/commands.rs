@@ -1,13 +1,14 @@
 //! `-- COMMAND`, however arcproxy ends.
 
 use std::process::Stdio;
+use std::time::{Duration, SystemTime};
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use super::{is_gone, names, send, until};
-use crate::harness::{DEADLINE, World};
+use crate::harness::{DEADLINE, Ran, World};
 
 const RUN: [&str; 5] = ["-n", "edge-demo", "-g", "demo", "--"];
 
@@ -74,4 +75,45 @@ async fn nothing_is_left_in_the_temporary_folder() {
         assert!(is_gone(&pid));
         assert_eq!(names(&temporary), [""; 0], "{signal}");
     }
+}
+
+/// Killed, it has no time to tidy up: the next run does.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_run_left_is_removed_by_the_next() {
+    let world = World::new().await;
+    let temporary = world.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let start = async || {
+        let script = ["sh", "-c", "echo $$; read word"];
+        let mut command = world.arcproxy(&[&RUN[..], &script].concat());
+        started(command.env("TMPDIR", &temporary)).await
+    };
+    let (mut killed, _input, pid) = start().await;
+    let left = names(&temporary);
+    let (mut alive, mut stdin, _) = start().await;
+    killed.start_kill().unwrap();
+    killed.wait().await.unwrap();
+    until("the command has ended", || is_gone(&pid)).await;
+    // As old as those of runs that last for weeks, and something else's.
+    std::fs::write(temporary.join("other"), "").unwrap();
+    let long_ago = SystemTime::now() - Duration::from_mins(2);
+    for name in names(&temporary) {
+        let path = temporary.join(name);
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    let all = names(&temporary);
+    assert_eq!(all.len(), 3);
+    let mut next = world.arcproxy(&[&RUN[..], &["true"]].concat());
+    Ran::of(next.env("TMPDIR", &temporary)).await.ok();
+    let stay: Vec<_> = all
+        .into_iter()
+        .filter(|name| !left.contains(name))
+        .collect();
+    assert_eq!(names(&temporary), stay);
+    stdin.write_all(b"\n").await.unwrap();
+    let status = timeout(DEADLINE, alive.wait()).await;
+    assert!(status.expect("it ends").unwrap().success());
+    assert_eq!(names(&temporary), ["other"]);
 }

@@ -3,6 +3,7 @@
 mod commands;
 mod grace;
 mod killed;
+mod starts;
 mod terminal;
 
 use std::net::TcpStream;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use super::Source;
-use crate::files::{create_folder, replacement_in};
+use crate::files::{create_folder, replacement_in, sweep};
 
 /// The largest file that is read, in bytes.
 const LIMIT: usize = 256 << 10;
@@ -100,6 +100,8 @@ impl Source for Folder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        // A run that was killed just then has left all that it was to keep.
+        sweep(&self.0, REPLACEMENT, |_| true);
         let mut replacement = replacement_in(&self.0, REPLACEMENT)?;
         replacement.write_all(text.as_bytes())?;
         replacement.persist(self.file())?;

@@ -412,3 +412,22 @@ async fn who_signed_in_last_is_tried_in_a_tenant_that_nobody_named() {
     let given = Place::new(&authority, "new", "client", true);
     assert_eq!(refresh(&given), None);
 }
+
+#[tokio::test]
+async fn what_a_run_that_was_killed_left_goes_with_the_next_change() {
+    let (_parent, folder, kept) = nowhere();
+    kept.keep(&place("a"), &person("1")).await;
+    let left = folder.join(".sign-ins-a1b2c3");
+    fs::write(&left, "all of it").expect("writes");
+    kept.keep(&place("a"), &person("2")).await;
+    assert!(left.exists(), "it may be on its way yet");
+    let file = fs::File::options()
+        .write(true)
+        .open(&left)
+        .expect("is there");
+    let long_ago = SystemTime::now() - Duration::from_mins(2);
+    file.set_modified(long_ago).expect("sets the time");
+    kept.keep(&place("a"), &person("3")).await;
+    assert!(!left.exists());
+    assert_eq!(refresh(&kept, "a").await.as_deref(), Some("3"));
+}
