@@ -3,6 +3,7 @@
 //! behind.
 
 mod azure;
+mod kubectl;
 pub(crate) mod local;
 mod views;
 
