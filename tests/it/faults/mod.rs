@@ -5,6 +5,8 @@
 mod azure;
 mod kubectl;
 pub(crate) mod local;
+mod names;
+
 mod views;
 
 use std::time::Duration;
