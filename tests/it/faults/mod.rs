@@ -6,6 +6,7 @@ mod azure;
 mod kubectl;
 pub(crate) mod local;
 mod names;
+mod sleep;
 
 mod views;
 
