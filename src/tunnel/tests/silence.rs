@@ -80,6 +80,27 @@ async fn what_may_have_happened_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_moves_away_from_silence_does_not_prolong_it() {
+    let world = world(&BOTH, |_| {});
+    for pause in [0, 4, 6] {
+        world.get("/").await.expect("an answer");
+        world.fall_silent();
+        let silent = Instant::now();
+        let writing = Request::post("/").body(Either::Left(Full::default()));
+        let writing = world.pool.request(writing.expect("a request"));
+        // Each tells the silent tunnel that it has gone, which the tunnel takes.
+        let moving = async {
+            sleep(Duration::from_secs(pause)).await;
+            world.get("/").await.expect("an answer")
+        };
+        let (written, _) = tokio::join!(writing, moving);
+        written.expect_err("nothing came back");
+        let took = silent.elapsed();
+        assert!(took < Duration::from_secs(15), "{took:?}, moved after {pause} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tunnel_that_takes_no_more_requests_is_watched_to_its_end() {
     for may_move in [true, false] {
         let world = world(&BOTH, |_| {});
