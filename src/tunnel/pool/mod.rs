@@ -17,6 +17,7 @@ mod keep;
 mod lane;
 mod obtain;
 mod pinger;
+mod wake;
 mod watchdog;
 
 use std::fmt;
@@ -40,6 +41,7 @@ use self::obtain::{Dials, Opening};
 use super::body::PooledBody;
 use super::upload::Upload;
 use super::{FarSide, Opener, TunnelError};
+use crate::clock::Walls;
 
 /// How long the answer to an upgrade may take.
 const UPGRADE_DEADLINE: Duration = Duration::from_mins(1);
@@ -91,6 +93,8 @@ struct Inner<B> {
     http1_only: AtomicBool,
     /// Set once a tunnel has opened: an agent that is away now may come back.
     has_worked: AtomicBool,
+    /// The clocks at the start, or after the last sleep.
+    walls: Mutex<Walls>,
     /// The tasks that drive connections and dials.
     tasks: TaskTracker,
 }
@@ -118,6 +122,7 @@ impl<B: Outgoing> Pool<B> {
                 spare_wanted: Notify::new(),
                 http1_only: AtomicBool::new(false),
                 has_worked: AtomicBool::new(false),
+                walls: Mutex::new(Walls::now()),
                 tasks: TaskTracker::new(),
             }),
         }
@@ -175,6 +180,7 @@ impl<B: Outgoing> Pool<B> {
     /// There is no tunnel, or it broke before the answer.
     pub async fn upgrade(&self, request: Request<B>) -> Result<Response<Incoming>, TunnelError> {
         let mut request = request.map(Upload::new);
+        self.inner.wake();
         for _ in 0..=MOVES {
             let mut idle = if let Some(idle) = self.inner.take_idle() {
                 idle
@@ -214,6 +220,13 @@ impl<B: Outgoing> Pool<B> {
     #[cfg(test)]
     pub(super) fn has_spare(&self) -> bool {
         self.inner.has_idle()
+    }
+
+    /// As if the machine had slept since the last request.
+    #[cfg(test)]
+    pub(super) fn sleep(&self, time: Duration) {
+        let mut walls = lock(&self.inner.walls);
+        *walls = walls.behind(time);
     }
 
     /// Whether a bulk body fills a tunnel.
