@@ -4,8 +4,8 @@
 //! read from the `Date` header of Entra's and ARM's answers; it counts only beyond the second or
 //! two that the header's resolution and the answer's way account for.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, header};
@@ -21,6 +21,8 @@ const JUMP: Duration = Duration::from_secs(5);
 pub struct Clock {
     fixed: Option<u64>,
     offset: Arc<AtomicI64>,
+    /// When the offset was learnt.
+    learnt: Arc<Mutex<Walls>>,
 }
 
 impl Clock {
@@ -29,6 +31,7 @@ impl Clock {
         Self {
             fixed: None,
             offset: Arc::default(),
+            learnt: Arc::new(Mutex::new(Walls::now())),
         }
     }
 
@@ -37,6 +40,7 @@ impl Clock {
         Self {
             fixed: Some(unix),
             offset: Arc::default(),
+            learnt: Arc::new(Mutex::new(Walls::now())),
         }
     }
 
@@ -59,6 +63,7 @@ impl Clock {
         else {
             return;
         };
+        *lock(&self.learnt) = Walls::now();
         let offset = i64::try_from(unix(date))
             .unwrap_or(i64::MAX)
             .saturating_sub_unsigned(self.machine());
@@ -73,6 +78,11 @@ impl Clock {
                 "the server's clock differs from this machine's"
             );
         }
+    }
+
+    /// Whether the machine's clock has jumped since the offset was learnt, which may be wrong now.
+    pub fn has_jumped(&self) -> bool {
+        Walls::now().have_jumped_since(*lock(&self.learnt))
     }
 
     fn machine(&self) -> u64 {
@@ -115,6 +125,10 @@ impl Walls {
             ..self
         }
     }
+}
+
+fn lock(walls: &Mutex<Walls>) -> MutexGuard<'_, Walls> {
+    walls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unix(time: SystemTime) -> u64 {

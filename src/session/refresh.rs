@@ -6,7 +6,6 @@ use tokio::time::{Instant, sleep};
 
 use super::Session;
 use crate::azure::login::is_due;
-use crate::clock::Walls;
 use crate::error::{Code, Error};
 
 /// How often the wall clock is looked at: a machine that slept must not wait for a timer that
@@ -30,18 +29,13 @@ impl Session {
 
     async fn keep_lease(&self) {
         let mut lease = Renewal::default();
-        let mut walls = Walls::now();
         loop {
             self.tick().await;
-            let now = Walls::now();
-            if now.have_jumped_since(walls) {
-                // The offset to the server's clock is of before: any answer tells the new one.
+            if self.clock.has_jumped() {
+                // Any answer tells the new offset to the server's clock.
                 tracing::info!(cluster = self.id.name, "the clock jumped");
-                let asked = self.arm.cluster(&self.id).await;
-                let answered =
-                    asked.map_or_else(|error| error.code() != Code::ArmUnreachable, |_| true);
-                if answered {
-                    walls = now;
+                if let Err(error) = self.arm.cluster(&self.id).await {
+                    tracing::debug!(%error, "Azure does not tell the time");
                 }
             }
             if lease.may_try() {
