@@ -90,8 +90,8 @@ async fn names_that_are_gone_for_a_while_are_waited_for() {
     assert!(local.works().await);
 
     // What stands goes on, and so does what is new on it.
-    let one = download(&local, Version::One).await;
-    let two = download(&local, Version::Two).await;
+    let one = download(&local, Version::One, "pattern").await;
+    let two = download(&local, Version::Two, "stream").await;
     let watch = "/api/v1/namespaces/demo/configmaps?watch=true";
     let watching = local.send(Version::Two, Method::GET, watch, "").await;
     let mut watching = tokio::spawn(read(watching.unwrap()));
