@@ -4,20 +4,25 @@
 //! read from the `Date` header of Entra's and ARM's answers; it counts only beyond the second or
 //! two that the header's resolution and the answer's way account for.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, header};
 
 /// Offsets up to this many seconds are taken for the header's own inexactness.
 const INEXACT_SECONDS: i64 = 2;
 
+/// How far the time of day may be from where it should be by the time that timers go by.
+const JUMP: Duration = Duration::from_secs(5);
+
 /// A clock that follows the server's time.
 #[derive(Debug, Clone)]
 pub struct Clock {
     fixed: Option<u64>,
     offset: Arc<AtomicI64>,
+    /// When the offset was learnt.
+    learnt: Arc<Mutex<Walls>>,
 }
 
 impl Clock {
@@ -26,6 +31,7 @@ impl Clock {
         Self {
             fixed: None,
             offset: Arc::default(),
+            learnt: Arc::new(Mutex::new(Walls::now())),
         }
     }
 
@@ -34,6 +40,7 @@ impl Clock {
         Self {
             fixed: Some(unix),
             offset: Arc::default(),
+            learnt: Arc::new(Mutex::new(Walls::now())),
         }
     }
 
@@ -56,6 +63,7 @@ impl Clock {
         else {
             return;
         };
+        *lock(&self.learnt) = Walls::now();
         let offset = i64::try_from(unix(date))
             .unwrap_or(i64::MAX)
             .saturating_sub_unsigned(self.machine());
@@ -72,9 +80,55 @@ impl Clock {
         }
     }
 
+    /// Whether the machine's clock has jumped since the offset was learnt, which may be wrong now.
+    pub fn has_jumped(&self) -> bool {
+        Walls::now().have_jumped_since(*lock(&self.learnt))
+    }
+
     fn machine(&self) -> u64 {
         self.fixed.unwrap_or_else(|| unix(SystemTime::now()))
     }
+}
+
+/// How far the time of day is ahead of the time that timers go by, which stands still while the
+/// machine sleeps. It stays the same but for a sleep, or when somebody sets the clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Walls {
+    steady: Instant,
+    wall: SystemTime,
+}
+
+impl Walls {
+    /// As it is now.
+    pub fn now() -> Self {
+        Self {
+            steady: Instant::now(),
+            wall: SystemTime::now(),
+        }
+    }
+
+    /// Whether the time of day went on by more or less than time did since `before`.
+    pub fn have_jumped_since(&self, before: Self) -> bool {
+        let expected = before.wall + (self.steady - before.steady);
+        let apart = match expected.duration_since(self.wall) {
+            Ok(behind) => behind,
+            Err(ahead) => ahead.duration(),
+        };
+        apart > JUMP
+    }
+
+    /// With a time of day that is so far behind.
+    #[cfg(test)]
+    pub fn behind(self, time: Duration) -> Self {
+        Self {
+            wall: self.wall - time,
+            ..self
+        }
+    }
+}
+
+fn lock(walls: &Mutex<Walls>) -> MutexGuard<'_, Walls> {
+    walls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unix(time: SystemTime) -> u64 {
@@ -89,7 +143,7 @@ mod tests {
     use super::*;
 
     fn dated(unix: u64) -> HeaderMap {
-        let date = httpdate::fmt_http_date(UNIX_EPOCH + std::time::Duration::from_secs(unix));
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(unix));
         let value = HeaderValue::from_str(&date).expect("a date is a header value");
         HeaderMap::from_iter([(header::DATE, value)])
     }
@@ -114,5 +168,18 @@ mod tests {
             HeaderValue::from_static("soon"),
         )]));
         assert_eq!(clock.now(), 1_790_000_000);
+    }
+    #[test]
+    fn a_time_of_day_that_goes_its_own_way_is_noticed() {
+        let before = Walls::now();
+        let later = |steady: u64, wall: u64| Walls {
+            steady: before.steady + Duration::from_secs(steady),
+            wall: before.wall + Duration::from_secs(wall),
+        };
+        assert!(!later(0, 0).have_jumped_since(before));
+        assert!(!later(60, 60).have_jumped_since(before));
+        assert!(later(0, 8 * 3600).have_jumped_since(before));
+        assert!(later(60, 0).have_jumped_since(before));
+        assert!(before.have_jumped_since(later(0, 3600)));
     }
 }

@@ -44,7 +44,8 @@ fn write(text: &[u8], patience: Duration) {
     };
     if *missing > 0 && takes(patience) {
         // It may stand behind half a line.
-        let note = format!("\nwarning: {missing} lines are missing here: nobody read them in time\n");
+        let note =
+            format!("\nwarning: {missing} lines are missing here: nobody read them in time\n");
         let _gone = stderr.write_all(note.as_bytes());
         *missing = 0;
     }

@@ -1,6 +1,6 @@
 //! Keeping a session fresh.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
@@ -11,8 +11,6 @@ use crate::error::{Code, Error};
 /// How often the wall clock is looked at: a machine that slept must not wait for a timer that
 /// stood still.
 const TICK: Duration = Duration::from_secs(5);
-/// How far the wall clock may be from where it should be.
-const JUMP: Duration = Duration::from_secs(5);
 /// The first pause after a renewal.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The longest first pause after a renewal that failed, and the longest of all; each is drawn from
@@ -31,17 +29,13 @@ impl Session {
 
     async fn keep_lease(&self) {
         let mut lease = Renewal::default();
-        let mut walls = Walls::new();
         loop {
             self.tick().await;
-            if walls.have_jumped(SystemTime::now()) {
-                // The offset to the server's clock is of before: any answer tells the new one.
+            if self.clock.has_jumped() {
+                // Any answer tells the new offset to the server's clock.
                 tracing::info!(cluster = self.id.name, "the clock jumped");
-                let asked = self.arm.cluster(&self.id).await;
-                let answered =
-                    asked.map_or_else(|error| error.code() != Code::ArmUnreachable, |_| true);
-                if answered {
-                    walls = Walls::new();
+                if let Err(error) = self.arm.cluster(&self.id).await {
+                    tracing::debug!(%error, "Azure does not tell the time");
                 }
             }
             if lease.may_try() {
@@ -83,31 +77,6 @@ impl Session {
     fn shortest_life(&self) -> Duration {
         let lease = self.lease();
         Duration::from_secs(lease.expires.saturating_sub(lease.fetched_unix).max(2))
-    }
-}
-
-/// Notices that the wall clock went on by more or less than time did: somebody set it, or the
-/// machine slept.
-struct Walls {
-    steady: Instant,
-    wall: SystemTime,
-}
-
-impl Walls {
-    fn new() -> Self {
-        Self {
-            steady: Instant::now(),
-            wall: SystemTime::now(),
-        }
-    }
-
-    fn have_jumped(&self, now: SystemTime) -> bool {
-        let expected = self.wall + self.steady.elapsed();
-        let apart = match expected.duration_since(now) {
-            Ok(behind) => behind,
-            Err(ahead) => ahead.duration(),
-        };
-        apart > JUMP
     }
 }
 
@@ -216,17 +185,5 @@ mod tests {
         assert!(!renewal.may_try());
         renewal.note("it", "edge", Ok(false));
         assert!(renewal.may_try());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_wall_clock_that_goes_its_own_way_is_noticed() {
-        let walls = Walls::new();
-        let now = walls.wall;
-        assert!(!walls.have_jumped(now));
-        assert!(walls.have_jumped(now + Duration::from_hours(8)));
-        assert!(walls.have_jumped(now - Duration::from_hours(1)));
-        tokio::time::advance(Duration::from_mins(1)).await;
-        assert!(walls.have_jumped(now));
-        assert!(!walls.have_jumped(now + Duration::from_mins(1)));
     }
 }

@@ -18,6 +18,7 @@ mod keep;
 mod lane;
 mod obtain;
 mod pinger;
+mod wake;
 mod watchdog;
 
 use std::fmt;
@@ -42,6 +43,7 @@ use self::obtain::{Dials, Opening};
 use super::body::PooledBody;
 use super::upload::Upload;
 use super::{FarSide, Opener, TunnelError};
+use crate::clock::Walls;
 
 /// How long the answer to an upgrade may take.
 const UPGRADE_DEADLINE: Duration = Duration::from_mins(1);
@@ -93,6 +95,8 @@ struct Inner<B> {
     http1_only: AtomicBool,
     /// Set once a tunnel has opened: an agent that is away now may come back.
     has_worked: AtomicBool,
+    /// The clocks at the start, or after the last sleep.
+    walls: Mutex<Walls>,
     /// The tasks that drive connections and dials.
     tasks: TaskTracker,
 }
@@ -120,6 +124,7 @@ impl<B: Outgoing> Pool<B> {
                 spare_wanted: Notify::new(),
                 http1_only: AtomicBool::new(false),
                 has_worked: AtomicBool::new(false),
+                walls: Mutex::new(Walls::now()),
                 tasks: TaskTracker::new(),
             }),
         }
@@ -198,6 +203,7 @@ impl<B: Outgoing> Pool<B> {
     ) -> Result<Response<Incoming>, TunnelError> {
         let mut request = request.map(Upload::new);
         let mut waited = Duration::ZERO;
+        self.inner.wake();
         for _ in 0..=MOVES {
             let idle = if let Some(idle) = self.inner.take_idle() {
                 Ok(idle)
@@ -240,6 +246,13 @@ impl<B: Outgoing> Pool<B> {
     #[cfg(test)]
     pub(super) fn has_spare(&self) -> bool {
         self.inner.has_idle()
+    }
+
+    /// As if the machine had slept since the last request.
+    #[cfg(test)]
+    pub(super) fn sleep(&self, time: Duration) {
+        let mut walls = lock(&self.inner.walls);
+        *walls = walls.behind(time);
     }
 
     /// Whether a bulk body fills a tunnel.

@@ -113,6 +113,7 @@ impl<B: Outgoing> Inner<B> {
     }
 
     pub(super) async fn tunnel_once(self: &Arc<Self>) -> Result<Tunnel<B>, TunnelError> {
+        self.wake();
         match self.pick() {
             Some(Pick::Clear(tunnel)) => Ok(tunnel),
             Some(Pick::Doubted(pulse)) => {

@@ -27,6 +27,8 @@ const WAITING: Duration = Duration::from_millis(750);
 const DOUBT: Duration = Duration::from_secs(1);
 /// How long after a ping its silence is taken for death.
 const DEATH: Duration = Duration::from_secs(9);
+/// How often a stream that is in doubt is asked what it has taken.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The guard of one tunnel.
 pub(super) struct Watchdog<F> {
@@ -44,9 +46,12 @@ pub(super) struct Watchdog<F> {
 #[derive(Debug, Clone, Copy)]
 struct Ping {
     sent: Instant,
-    /// Since when the stream has taken nothing more either.
-    stuck: Instant,
+    /// When the stream was looked at last,
+    looked: Instant,
+    /// how much it had taken then,
     taken: u64,
+    /// and the time before which it took the last of that.
+    stuck: Instant,
     is_dead: bool,
 }
 
@@ -93,7 +98,7 @@ impl<F: Fn()> Watchdog<F> {
         if let Some(ping) = self.ping {
             if heard < ping.sent {
                 return if ping.is_dead || self.pulse.is_doubted() {
-                    ping.stuck + DEATH
+                    (ping.stuck + DEATH).min(ping.looked + LOOK)
                 } else {
                     ping.sent + self.patience
                 };
@@ -115,8 +120,9 @@ impl<F: Fn()> Watchdog<F> {
         let Some(ping) = &mut self.ping else {
             self.ping = Some(Ping {
                 sent: now,
-                stuck: now,
+                looked: now,
                 taken,
+                stuck: now,
                 is_dead: false,
             });
             return self.wishes.ping();
@@ -125,13 +131,15 @@ impl<F: Fn()> Watchdog<F> {
             tracing::info!("a tunnel is silent");
             self.pulse.doubt();
             (self.doubted)();
-        } else if taken != ping.taken {
-            (ping.taken, ping.stuck) = (taken, now);
-        } else {
+        } else if taken == ping.taken && now >= ping.stuck + DEATH {
             ping.stuck = now;
             ping.is_dead = true;
             self.wishes.end();
         }
+        if taken != ping.taken {
+            (ping.taken, ping.stuck) = (taken, ping.looked);
+        }
+        ping.looked = now;
     }
 }
 

@@ -80,6 +80,58 @@ async fn what_may_have_happened_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_sleep_nothing_is_sent_into_silence() {
+    let world = world(&BOTH, |_| {});
+    world.get("/").await.expect("an answer");
+    world.fall_silent();
+    world.pool.sleep(Duration::from_hours(8));
+    // Not even what could not be sent again.
+    let writing = Request::post("/").body(Either::Left(Full::default()));
+    let started = Instant::now();
+    let written = world.pool.request(writing.expect("a request")).await;
+    written.expect("an answer");
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!((world.requests(), world.dials()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_sleep_a_tunnel_that_lives_is_taken_again() {
+    let world = world(&BOTH, |_| {});
+    world.get("/").await.expect("an answer");
+    world.pool.sleep(Duration::from_hours(8));
+    for _ in 0..3 {
+        world.get("/").await.expect("an answer");
+        sleep(Duration::from_secs(7)).await;
+    }
+    // The one that was dialled, and the one that has answered a ping since.
+    assert_eq!((world.pool.lanes(), world.dials()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_moves_away_from_silence_does_not_prolong_it() {
+    let world = world(&BOTH, |_| {});
+    for pause in [0, 4, 6] {
+        world.get("/").await.expect("an answer");
+        world.fall_silent();
+        let silent = Instant::now();
+        let writing = Request::post("/").body(Either::Left(Full::default()));
+        let writing = world.pool.request(writing.expect("a request"));
+        // Each tells the silent tunnel that it has gone, which the tunnel takes.
+        let moving = async {
+            sleep(Duration::from_secs(pause)).await;
+            world.get("/").await.expect("an answer")
+        };
+        let (written, _) = tokio::join!(writing, moving);
+        written.expect_err("nothing came back");
+        let took = silent.elapsed();
+        assert!(
+            took < Duration::from_secs(15),
+            "{took:?}, moved after {pause} s"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tunnel_that_takes_no_more_requests_is_watched_to_its_end() {
     for may_move in [true, false] {
         let world = world(&BOTH, |_| {});

@@ -66,3 +66,18 @@ async fn what_cuts_the_requests_tunnel_makes_the_waiting_one_doubtful() {
     until(|| world.dials() == 3 && world.pool.has_spare()).await;
     keeping.abort();
 }
+
+#[tokio::test]
+async fn after_a_sleep_the_waiting_one_is_not_taken() {
+    let world = world(&BOTH, |_| {});
+    world.pool.warm().await.expect("warms");
+    let pool = world.pool.clone();
+    let keeping = tokio::spawn(async move { pool.keep().await });
+    until(|| world.pool.has_spare()).await;
+    keeping.abort();
+    world.far.silent.send_replace(world.dials());
+    world.pool.sleep(std::time::Duration::from_hours(8));
+    let response = world.upgrade().await;
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    assert_eq!(world.dials(), 3);
+}

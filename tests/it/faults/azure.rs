@@ -42,7 +42,7 @@ fn service(status: u16, retry_after_seconds: Option<u64>) -> ServiceFault {
 }
 
 /// The `Status` that a request is answered with.
-async fn told(local: &Local) -> (StatusCode, String) {
+pub(super) async fn told(local: &Local) -> (StatusCode, String) {
     let sending = local.send(Version::Two, Method::GET, "/version", "");
     let response = timeout(DEADLINE, sending)
         .await

@@ -1,6 +1,7 @@
 //! A client of the local listener that sees what HTTP itself tells: whether an answer has ended or
 //! broken off, over either version.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use arc_emulator::tls::provider;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube::config::Kubeconfig;
@@ -83,6 +84,21 @@ impl Local {
         path: &str,
         body: impl Into<Bytes>,
     ) -> Result<Response<Incoming>, hyper::Error> {
+        let body = Full::new(body.into());
+        self.send_body(version, method, path, body).await
+    }
+
+    /// Sends a request, whose body may be slow to come, on a connection of its own.
+    pub(crate) async fn send_body<B>(
+        &self,
+        version: Version,
+        method: Method,
+        path: &str,
+        body: B,
+    ) -> Result<Response<Incoming>, hyper::Error>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+    {
         let mut tls = (*self.tls).clone();
         let alpn: &[u8] = match version {
             Version::One => b"http/1.1",
@@ -105,7 +121,7 @@ impl Local {
             .header("host", format!("127.0.0.1:{}", address.1))
             .header("authorization", format!("Bearer {}", self.token))
             .header("content-type", "application/json")
-            .body(Full::new(body.into()))
+            .body(body)
             .unwrap();
         match version {
             Version::One => {

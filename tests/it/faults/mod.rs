@@ -4,18 +4,30 @@
 
 mod azure;
 mod clock;
+mod kubectl;
+mod level;
 pub(crate) mod local;
+mod names;
+mod sleep;
 mod views;
 
+use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use arc_emulator::emulator::Emulator;
 use arc_emulator::faults::FaultSet;
+use arc_emulator::pattern::Pattern;
 use arc_emulator::relay::Cut;
 use arc_emulator::serve::Break;
+use futures_util::future::join_all;
+use futures_util::stream;
 use http::{Method, StatusCode};
-use http_body_util::BodyExt as _;
-use serde_json::json;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::local::{Local, Outcome, Version};
@@ -23,6 +35,9 @@ use crate::harness::{DEADLINE, Proxy, World};
 
 /// What is downloaded while a connection dies: more than all windows on the way hold.
 const LENGTH: usize = 48 << 20;
+/// What is uploaded: more than is kept to be sent again.
+const UPLOAD: u64 = 2 << 20;
+const UPLOAD_CHUNK: usize = 32 << 10;
 /// How long after a cause has ended the first request may take: a dial that was stuck in it, the
 /// longest pause between two, and some for a machine that is busy.
 const RECOVERY: Duration = Duration::from_secs(7);
@@ -54,10 +69,14 @@ const WHILE: Cause = Cause {
     ..MOMENT
 };
 
-/// What the process holds on to.
+/// What the process holds on to; nothing where this user may not look, which takes root since its
+/// memory is closed to others.
 fn open_files(proxy: &Proxy) -> usize {
     let files = format!("/proc/{}/fd", proxy.pid());
-    std::fs::read_dir(files).unwrap().count()
+    match std::fs::read_dir(files) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => 0,
+        files => files.unwrap().count(),
+    }
 }
 
 fn threads(proxy: &Proxy) -> usize {
@@ -65,9 +84,9 @@ fn threads(proxy: &Proxy) -> usize {
     std::fs::read_dir(tasks).unwrap().count()
 }
 
-/// Begins a download, reads some of it, and gives what reads the rest.
-async fn download(local: &Local, version: Version) -> impl Future<Output = Outcome> {
-    let path = format!("/arc-emulator/stream/{LENGTH}");
+/// Begins a download of that kind, reads some of it, and gives what reads the rest.
+async fn download(local: &Local, version: Version, kind: &str) -> impl Future<Output = Outcome> {
+    let path = format!("/arc-emulator/{kind}/{LENGTH}");
     let sending = local.send(version, Method::GET, &path, "");
     let mut response = sending.await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
@@ -82,6 +101,47 @@ async fn download(local: &Local, version: Version) -> impl Future<Output = Outco
             error @ Outcome::Error(_) => error,
         }
     }
+}
+
+/// Begins an upload without a length, of which the second half waits for `go`.
+async fn upload(local: &Local, go: watch::Receiver<bool>) -> impl Future<Output = Outcome> {
+    let (sent, mut half) = watch::channel(0);
+    let chunks = stream::unfold(Pattern::new(UPLOAD), move |mut pattern| {
+        let (sent, mut go) = (sent.clone(), go.clone());
+        async move {
+            let position = pattern.position();
+            sent.send_replace(position);
+            if position >= UPLOAD / 2 {
+                go.wait_for(|go| *go).await.unwrap();
+            }
+            (position < UPLOAD).then(|| {
+                let chunk = Frame::data(pattern.take(UPLOAD_CHUNK));
+                (Ok::<_, Infallible>(chunk), pattern)
+            })
+        }
+    });
+    let (local, path) = (local.clone(), format!("/arc-emulator/verify/{UPLOAD}"));
+    let sending = tokio::spawn(async move {
+        let body = StreamBody::new(Box::pin(chunks));
+        let sending = local.send_body(Version::Two, Method::POST, &path, body);
+        match sending.await {
+            Ok(response) => local::read(response).await,
+            Err(error) => Outcome::Error(format!("{error:?}")),
+        }
+    });
+    half.wait_for(|sent| *sent >= UPLOAD / 2).await.unwrap();
+    async { sending.await.unwrap() }
+}
+
+/// How the uploads have ended at the apiserver.
+async fn uploads(local: &Local) -> Value {
+    let path = "/arc-emulator/verified";
+    let response = local
+        .send(Version::Two, Method::GET, path, "")
+        .await
+        .unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&body).unwrap()
 }
 
 /// Creates objects until `over` and until one has been created; gives how each ended.
@@ -112,13 +172,20 @@ async fn survives(cause: Cause) {
     let watch = "/api/v1/namespaces/demo/configmaps?watch=true";
     let watching = local.send(Version::Two, Method::GET, watch, "");
     let watching = tokio::spawn(local::read(watching.await.unwrap()));
-    let one = download(&local, Version::One).await;
-    let two = download(&local, Version::Two).await;
+    // With a length and without one.
+    let downloads = [
+        download(&local, Version::One, "pattern").await,
+        download(&local, Version::One, "stream").await,
+        download(&local, Version::Two, "stream").await,
+    ];
+    let (go, gone) = watch::channel(false);
+    let upload = upload(&local, gone).await;
 
     let began = Instant::now();
     world.emulator.faults().update(cause.set);
     (cause.strike)(&world.emulator);
-    let running = async { tokio::join!(one, two) };
+    go.send_replace(true);
+    let running = async { tokio::join!(join_all(downloads), upload) };
     let lasting = async {
         sleep(cause.lasts).await;
         world.emulator.faults().reset();
@@ -130,12 +197,20 @@ async fn survives(cause: Cause) {
     };
     let writing = write(&local, || began.elapsed() > cause.lasts + RECOVERY / 2);
     let all = async { tokio::join!(running, lasting, writing) };
-    let ((one, two), recovery, written) = timeout(DEADLINE, Box::pin(all))
+    let ((downloaded, uploaded), recovery, written) = timeout(DEADLINE, Box::pin(all))
         .await
         .expect("nothing hangs");
     assert!(recovery < RECOVERY, "{recovery:?} until a request works");
 
-    for outcome in [one, two] {
+    match uploaded {
+        Outcome::Whole(StatusCode::OK, _) => {}
+        Outcome::Whole(status, _) if !status.is_server_error() => panic!("{status}"),
+        told => assert!(cause.ends_bodies, "{told:?}"),
+    }
+    let seen = uploads(&local).await;
+    assert!(seen["short"] == 0 && seen["wrong"] == 0, "{seen}");
+    assert!(seen["whole"].as_u64() <= Some(1), "{seen}");
+    for outcome in downloaded {
         match outcome {
             Outcome::Whole(..) => {
                 assert_eq!(outcome, Outcome::Whole(StatusCode::OK, LENGTH), "truncated");
@@ -219,6 +294,12 @@ survives! {
         set: |faults| faults.refuse_dials = Some(503),
         strike: |at| all_tunnels(Cut::Reset)(at),
         ..WHILE
+    };
+    an_agent_that_restarts: Cause {
+        strike: |at| tokio::task::block_in_place(|| {
+            Handle::current().block_on(at.agent().restart()).unwrap();
+        }),
+        ..MOMENT
     };
     a_listener_that_is_not_found_for_a_while: Cause {
         set: |faults| faults.agent_away = true,

@@ -22,10 +22,10 @@ use super::local::{Local, Version};
 use crate::harness::{DEADLINE, World};
 use crate::kube_client::client;
 
-const LOSSES: usize = 100;
+pub(super) const LOSSES: usize = 100;
 
 /// A client that goes straight to the apiserver.
-async fn direct(world: &World) -> Client {
+pub(super) async fn direct(world: &World) -> Client {
     let file = world.emulator.admin_kubeconfig().unwrap();
     let kubeconfig = Kubeconfig::read_from(file).unwrap();
     let options = KubeConfigOptions::default();
@@ -34,7 +34,7 @@ async fn direct(world: &World) -> Client {
 }
 
 /// The loss of that number.
-fn lose(world: &World, number: usize) {
+pub(super) fn lose(world: &World, number: usize) {
     let (relay, aad_proxy) = (world.emulator.relay(), world.emulator.aad_proxy());
     match number % 5 {
         0 => relay.drop_tunnels(Cut::Reset),
@@ -45,9 +45,9 @@ fn lose(world: &World, number: usize) {
     }
 }
 
-fn map(number: usize) -> ConfigMap {
+pub(super) fn map(name: &str) -> ConfigMap {
     let mut map = ConfigMap::default();
-    map.metadata.name = Some(format!("change-{number}"));
+    map.metadata.name = Some(name.to_owned());
     map
 }
 
@@ -57,7 +57,7 @@ async fn change(world: &World, mut is_seen: impl FnMut(usize) -> bool) {
     for number in 0..LOSSES {
         // In the midst of the loss.
         lose(world, number);
-        maps.create(&PostParams::default(), &map(number))
+        maps.create(&PostParams::default(), &map(&format!("change-{number}")))
             .await
             .unwrap();
         let mut waited = 0;
@@ -115,10 +115,29 @@ async fn an_informer_ends_up_with_what_the_apiserver_has() {
     informing.abort();
 }
 
-/// Watches from `version` on until the stream ends, which must be with an error; gives each event's
-/// kind, name and version to `seen`.
-async fn watch(local: &Local, version: &str, mut seen: impl FnMut(String, String, String)) {
-    let path = format!("/api/v1/namespaces/demo/configmaps?watch=true&resourceVersion={version}");
+/// What a watch tells: the event's kind, its object's name and version.
+type Seen<'a> = dyn FnMut(String, String, String) + Send + 'a;
+
+/// Hands on what a line of a watch tells.
+pub(super) fn tell(line: &[u8], seen: &mut Seen<'_>) {
+    let event: Value = serde_json::from_slice(line).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let metadata = &event["object"]["metadata"];
+    seen(
+        text(&event["type"]),
+        text(&metadata["name"]),
+        text(&metadata["resourceVersion"]),
+    );
+}
+
+/// The path of a watch that begins after `version`.
+pub(super) fn watch_path(version: &str) -> String {
+    format!("/api/v1/namespaces/demo/configmaps?watch=true&resourceVersion={version}")
+}
+
+/// Watches from `version` on until the stream ends, which must be with an error.
+async fn watch(local: &Local, version: &str, seen: &mut Seen<'_>) {
+    let path = watch_path(version);
     let Ok(response) = local.send(Version::Two, Method::GET, &path, "").await else {
         return;
     };
@@ -136,24 +155,18 @@ async fn watch(local: &Local, version: &str, mut seen: impl FnMut(String, String
         unread.extend_from_slice(&data);
         while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<_> = unread.drain(..=end).collect();
-            let event: Value = serde_json::from_slice(&line).unwrap();
-            let text = |value: &Value| value.as_str().unwrap().to_owned();
-            let metadata = &event["object"]["metadata"];
-            seen(
-                text(&event["type"]),
-                text(&metadata["name"]),
-                text(&metadata["resourceVersion"]),
-            );
+            tell(&line, seen);
         }
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_watch_that_is_taken_up_again_sees_everything_once() {
-    let world = World::new().await;
-    let _proxy = world.proxy(&[]).await;
-    let local = Local::new(&world);
-    let maps: Api<ConfigMap> = Api::namespaced(direct(&world).await, "demo");
+/// Asserts that `watch`, begun again after each loss with the version that it saw last, sees
+/// everything once and in order.
+pub(super) async fn sees_everything_once(
+    world: &World,
+    mut watch: impl AsyncFnMut(&str, &mut Seen<'_>),
+) {
+    let maps: Api<ConfigMap> = Api::namespaced(direct(world).await, "demo");
     let list = maps.list(&ListParams::default()).await.unwrap();
     let start = list.metadata.resource_version.unwrap();
 
@@ -162,7 +175,7 @@ async fn a_watch_that_is_taken_up_again_sees_everything_once() {
         let mut version = start;
         loop {
             let from = version.clone();
-            watch(&local, &from, |kind, name, at| {
+            watch(&from, &mut |kind, name, at| {
                 version = at;
                 events.lock().unwrap().push((kind, name));
             })
@@ -183,7 +196,7 @@ async fn a_watch_that_is_taken_up_again_sees_everything_once() {
         .flatten()
         .collect();
     let changing = async {
-        change(&world, is_seen).await;
+        change(world, is_seen).await;
         while events.lock().unwrap().len() < expected.len() {
             sleep(Duration::from_millis(10)).await;
         }
@@ -196,4 +209,15 @@ async fn a_watch_that_is_taken_up_again_sees_everything_once() {
     };
     timeout(DEADLINE, Box::pin(both)).await.expect("in time");
     assert_eq!(*events.lock().unwrap(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_taken_up_again_sees_everything_once() {
+    let world = World::new().await;
+    let _proxy = world.proxy(&[]).await;
+    let local = Local::new(&world);
+    sees_everything_once(&world, async |version, seen| {
+        watch(&local, version, seen).await;
+    })
+    .await;
 }

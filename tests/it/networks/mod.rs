@@ -17,7 +17,8 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use self::interceptor::Interceptor;
-use self::squid::{ARM, LOGIN, RELAY, Rules, Squid};
+pub(crate) use self::squid::{ARM, LOGIN, RELAY};
+use self::squid::{Rules, Squid};
 use crate::harness::{DEADLINE, Proxy, Ran, World};
 
 const DEMO: [&str; 4] = ["-n", "edge-demo", "-g", "demo"];
@@ -27,7 +28,7 @@ const NOBODY: &str = "http://127.0.0.1:1";
 
 impl World {
     /// A cloud file whose names nothing but a proxy resolves.
-    fn lab(&self) -> PathBuf {
+    pub(crate) fn lab(&self) -> PathBuf {
         let port = |url: &str| url.rsplit(':').next().unwrap().to_owned();
         let (entra, arm) = (
             port(self.emulator.entra().url()),

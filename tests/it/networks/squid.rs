@@ -16,9 +16,9 @@ use crate::harness::DEADLINE;
 /// Below those that the kernel gives to whoever asks for any.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// Names that nothing but a proxy resolves, all of this machine.
-pub(super) const LOGIN: &str = "login.lab.test";
-pub(super) const ARM: &str = "arm.lab.test";
-pub(super) const RELAY: &str = "azgnrelay-local-l1.relay.lab.test";
+pub(crate) const LOGIN: &str = "login.lab.test";
+pub(crate) const ARM: &str = "arm.lab.test";
+pub(crate) const RELAY: &str = "azgnrelay-local-l1.relay.lab.test";
 
 /// What a squid is to do.
 #[derive(Debug, Clone, Default)]
