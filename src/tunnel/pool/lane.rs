@@ -64,7 +64,7 @@ impl<B: Outgoing> Lane<B> {
             ..
         } = opened;
         let wishes = Arc::new(Wishes::default());
-        let io = TokioIo::new(Pinger::new(stream, wishes.clone()));
+        let io = TokioIo::new(Pinger::new(stream, wishes.clone(), pulse.clone()));
         let (sender, mut connection) = http2_builder(tasks).handshake(io).await?;
         let allowed = |limit: usize| limit.min(STREAMS);
         let load = Arc::new(Load {

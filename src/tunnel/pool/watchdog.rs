@@ -5,7 +5,7 @@
 //! another one, and so do those waiting that may be sent twice. If nothing comes for long, it is
 //! dead and everything on it ends with an error. A server may take as long as it likes to answer,
 //! since the ping is answered without it; and a slow link may, since any byte counts, as does any
-//! that the stream still takes.
+//! of a body that the stream still takes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,20 +34,11 @@ pub(super) struct Watchdog<F> {
     pulse: Arc<Pulse>,
     wishes: Arc<Wishes>,
     load: Arc<Load>,
-    ping: Option<Ping>,
+    /// When a ping was sent that has not been answered.
+    ping: Option<Instant>,
     patience: Duration,
     /// Called when the tunnel comes into doubt.
     doubted: F,
-}
-
-/// A ping that has not been answered.
-#[derive(Debug, Clone, Copy)]
-struct Ping {
-    sent: Instant,
-    /// Since when the stream has taken nothing more either.
-    stuck: Instant,
-    taken: u64,
-    is_dead: bool,
 }
 
 impl<F: Fn()> Watchdog<F> {
@@ -89,18 +80,19 @@ impl<F: Fn()> Watchdog<F> {
 
     /// When something is to be done next, if nothing is heard until then.
     fn due(&mut self) -> Instant {
-        let heard = self.pulse.heard();
-        if let Some(ping) = self.ping {
-            if heard < ping.sent {
-                return if ping.is_dead || self.pulse.is_doubted() {
-                    ping.stuck + DEATH
+        if let Some(sent) = self.ping {
+            let Some(answered) = self.pulse.answered() else {
+                return if self.pulse.is_doubted() {
+                    self.pulse.taken() + DEATH
                 } else {
-                    ping.sent + self.patience
+                    sent + self.patience
                 };
-            }
-            self.patience = self.patience.max(patience(heard - ping.sent));
+            };
+            // One answer that was late is forgotten in time.
+            self.patience = patience(answered - sent).max(self.patience / 2);
             self.ping = None;
         }
+        let heard = self.pulse.heard();
         match self.load.waiting_since() {
             Some(since) => (heard + IDLE).min(heard.max(since) + WAITING),
             None => heard + IDLE,
@@ -111,26 +103,18 @@ impl<F: Fn()> Watchdog<F> {
         if self.due() > now {
             return;
         }
-        let taken = self.wishes.taken();
-        let Some(ping) = &mut self.ping else {
-            self.ping = Some(Ping {
-                sent: now,
-                stuck: now,
-                taken,
-                is_dead: false,
-            });
-            return self.wishes.ping();
-        };
-        if !self.pulse.is_doubted() && !ping.is_dead {
+        if self.ping.is_none() {
+            self.ping = Some(now);
+            self.pulse.ask(now);
+            self.wishes.ping();
+        } else if !self.pulse.is_doubted() {
             tracing::info!("a tunnel is silent");
             self.pulse.doubt();
             (self.doubted)();
-        } else if taken != ping.taken {
-            (ping.taken, ping.stuck) = (taken, now);
         } else {
-            ping.stuck = now;
-            ping.is_dead = true;
             self.wishes.end();
+            // It is said once.
+            self.pulse.ask(now);
         }
     }
 }
