@@ -49,7 +49,7 @@ pub(super) struct Visitor {
     _place: OwnedSemaphorePermit,
 }
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 impl Visitor {
     /// One of its own.
     pub(super) async fn alone() -> Self {
@@ -212,7 +212,10 @@ pub(super) async fn speak<U: Upstream>(
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEADER_LIST)
-            .max_concurrent_streams(STREAMS);
+            .max_concurrent_streams(STREAMS)
+            // A client may take back all of them before this program is scheduled again, and so
+            // sees to none; hyper's own limit, which ends the connection, is 20.
+            .max_pending_accept_reset_streams(Some(STREAMS as usize));
         let serving = builder.serve_connection(io, service);
         finish!(serving, drain, newcomer);
     } else {

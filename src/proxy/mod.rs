@@ -14,6 +14,8 @@ mod local;
 mod newcomers;
 mod respond;
 mod room;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use std::future::Future;

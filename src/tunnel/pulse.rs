@@ -14,26 +14,37 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// In the place of a time that has not come.
+const NOT_YET: u64 = u64::MAX;
+
 /// The far side's signs of life.
 #[derive(Debug)]
 pub(super) struct Pulse {
     start: Instant,
     /// When the last byte arrived, in microseconds after the start.
     heard: AtomicU64,
+    /// When the first byte arrived after the far side was last asked, or [`NOT_YET`].
+    answered: AtomicU64,
+    /// When the stream last took a part of a body since then.
+    taken: AtomicU64,
     doubted: AtomicBool,
     changed: Notify,
 }
 
-impl Pulse {
-    fn new() -> Self {
+impl Default for Pulse {
+    fn default() -> Self {
         Self {
             start: Instant::now(),
             heard: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             doubted: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
+}
 
+impl Pulse {
     /// When the last byte arrived.
     pub(super) fn heard(&self) -> Instant {
         self.instant(self.heard.load(Ordering::Relaxed))
@@ -52,10 +63,43 @@ impl Pulse {
     fn hear(&self) {
         let now = self.micros(Instant::now());
         self.heard.store(now, Ordering::Relaxed);
+        if self.is_asked() {
+            self.answered.store(now, Ordering::Relaxed);
+        }
         if self.doubted.load(Ordering::Relaxed) {
             self.doubted.store(false, Ordering::Relaxed);
             self.changed.notify_waiters();
         }
+    }
+
+    /// Asks the far side for a sign of life, from `now` on.
+    pub(super) fn ask(&self, now: Instant) {
+        self.taken.store(self.micros(now), Ordering::Relaxed);
+        self.answered.store(NOT_YET, Ordering::Relaxed);
+    }
+
+    /// When it first spoke after it was asked, if it has.
+    pub(super) fn answered(&self) -> Option<Instant> {
+        let answered = self.answered.load(Ordering::Relaxed);
+        (answered != NOT_YET).then(|| self.instant(answered))
+    }
+
+    fn is_asked(&self) -> bool {
+        self.answered.load(Ordering::Relaxed) == NOT_YET
+    }
+
+    /// Says that the stream has taken a part of a body, which is of interest only while the far
+    /// side owes an answer.
+    pub(super) fn take(&self) {
+        if self.is_asked() {
+            let now = self.micros(Instant::now());
+            self.taken.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When the stream last took a part of a body, or when the far side was asked.
+    pub(super) fn taken(&self) -> Instant {
+        self.instant(self.taken.load(Ordering::Relaxed))
     }
 
     /// Says that the far side should have spoken by now. The next byte takes it back.
@@ -91,8 +135,10 @@ pub(super) struct Felt<S> {
 
 impl<S> Felt<S> {
     pub(super) fn new(stream: S) -> Self {
-        let pulse = Arc::new(Pulse::new());
-        Self { stream, pulse }
+        Self {
+            stream,
+            pulse: Arc::default(),
+        }
     }
 
     pub(super) fn pulse(&self) -> Arc<Pulse> {

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
@@ -23,6 +24,9 @@ use crate::tunnel::{FarSide, TunnelError};
 /// What one body has moved when it counts as bulk: behind more than this a small answer waits
 /// longer than a tunnel of its own takes to open.
 const BULK: usize = 1 << 20;
+/// How soon it has, and for how long it then counts: a watch moves as much in hours, and fills
+/// nothing.
+const SOON: Duration = Duration::from_secs(20);
 
 /// An HTTP/2 tunnel.
 pub(super) struct Lane<B> {
@@ -40,8 +44,8 @@ pub(super) struct Load {
     waiting: AtomicUsize,
     /// and since when any does, in the pulse's microseconds.
     since: AtomicU64,
-    /// How many bodies are bulk.
-    bulk: AtomicUsize,
+    /// Until when a body counts as bulk, in the pulse's microseconds; 0 where none does.
+    bulk_until: AtomicU64,
     /// How many streams are taken: the peer's limit, as its settings last had it, and our own.
     limit: AtomicUsize,
     /// Since when there is no stream.
@@ -64,7 +68,7 @@ impl<B: Outgoing> Lane<B> {
             ..
         } = opened;
         let wishes = Arc::new(Wishes::default());
-        let io = TokioIo::new(Pinger::new(stream, wishes.clone()));
+        let io = TokioIo::new(Pinger::new(stream, wishes.clone(), pulse.clone()));
         let (sender, mut connection) = http2_builder(tasks).handshake(io).await?;
         let allowed = |limit: usize| limit.min(STREAMS);
         let load = Arc::new(Load {
@@ -72,7 +76,7 @@ impl<B: Outgoing> Lane<B> {
             streams: AtomicUsize::new(1),
             waiting: AtomicUsize::new(0),
             since: AtomicU64::new(0),
-            bulk: AtomicUsize::new(0),
+            bulk_until: AtomicU64::new(0),
             limit: AtomicUsize::new(allowed(connection.current_max_send_streams())),
             idle: Mutex::new(Instant::now()),
         });
@@ -127,7 +131,15 @@ impl<B: Outgoing> Lane<B> {
 
     /// Whether a body fills the tunnel, behind which a small answer would wait.
     pub(super) fn is_bulk(&self) -> bool {
-        self.load.bulk.load(Ordering::Relaxed) > 0
+        let until = self.load.bulk_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return false;
+        }
+        let is_bulk = self.load.pulse.micros(Instant::now()) < until;
+        if !is_bulk {
+            self.load.calm(until);
+        }
+        is_bulk
     }
 
     /// Since when it carries nothing, if that is so.
@@ -160,6 +172,14 @@ impl Load {
         (self.waiting.load(Ordering::Relaxed) > 0)
             .then(|| self.pulse.instant(self.since.load(Ordering::Relaxed)))
     }
+
+    /// The body that counts as bulk up to `until` does so no more.
+    fn calm(&self, until: u64) {
+        // Where another body does, that one's time is there.
+        let _ = self
+            .bulk_until
+            .compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
 }
 
 /// A request that waits for its answer to begin.
@@ -181,7 +201,11 @@ pub(super) struct Stream {
 #[derive(Debug)]
 pub(super) struct Traffic {
     load: Arc<Load>,
+    /// How much has moved since a time.
     moved: usize,
+    since: Instant,
+    /// Until when it counts as bulk, or did.
+    bulk_until: u64,
 }
 
 impl Stream {
@@ -217,6 +241,8 @@ impl Traffic {
         Self {
             load: load.clone(),
             moved: 0,
+            since: load.pulse.heard(),
+            bulk_until: 0,
         }
     }
 }
@@ -229,10 +255,20 @@ impl Place for Stream {
 
 impl Place for Traffic {
     fn moved(&mut self, bytes: usize) {
-        let before = self.moved;
-        self.moved = before.saturating_add(bytes);
-        if before <= BULK && self.moved > BULK {
-            self.load.bulk.fetch_add(1, Ordering::Relaxed);
+        let pulse = &self.load.pulse;
+        if self.moved == 0 {
+            // Now, or not long ago: whoever moves a body hears of it.
+            self.since = pulse.heard();
+        }
+        self.moved = self.moved.saturating_add(bytes);
+        if self.moved > BULK {
+            let now = Instant::now();
+            if now - self.since <= SOON {
+                self.bulk_until = pulse.micros(now + SOON);
+                let until = &self.load.bulk_until;
+                until.store(self.bulk_until, Ordering::Relaxed);
+            }
+            self.moved = 0;
         }
     }
 }
@@ -248,8 +284,8 @@ impl Drop for Stream {
 
 impl Drop for Traffic {
     fn drop(&mut self) {
-        if self.moved > BULK {
-            self.load.bulk.fetch_sub(1, Ordering::Relaxed);
+        if self.bulk_until > 0 {
+            self.load.calm(self.bulk_until);
         }
     }
 }

@@ -9,12 +9,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
+
+use crate::tunnel::pulse::Pulse;
 
 /// A ping on stream 0; what it says is of no consequence.
 const PING: [u8; 17] = *b"\0\0\x08\x06\0\0\0\0\0arcproxy";
@@ -27,8 +29,6 @@ const HEADER: usize = 9;
 pub(super) struct Wishes {
     ping: AtomicBool,
     end: AtomicBool,
-    /// Bytes that the stream has taken.
-    taken: AtomicU64,
     waker: AtomicWaker,
     gone: CancellationToken,
 }
@@ -46,11 +46,6 @@ impl Wishes {
         self.waker.wake();
     }
 
-    /// How many bytes the stream has taken.
-    pub(super) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
-    }
-
     /// Cancelled once the stream has been dropped.
     pub(super) fn gone(&self) -> &CancellationToken {
         &self.gone
@@ -62,6 +57,7 @@ impl Wishes {
 pub(super) struct Pinger<S> {
     stream: S,
     wishes: Arc<Wishes>,
+    pulse: Arc<Pulse>,
     frames: Frames,
     /// How much of a ping is still to be written.
     unsent: usize,
@@ -69,11 +65,12 @@ pub(super) struct Pinger<S> {
 }
 
 impl<S> Pinger<S> {
-    /// `stream` before its first byte.
-    pub(super) fn new(stream: S, wishes: Arc<Wishes>) -> Self {
+    /// `stream` before its first byte. `pulse` learns when it takes parts of bodies.
+    pub(super) fn new(stream: S, wishes: Arc<Wishes>, pulse: Arc<Pulse>) -> Self {
         Self {
             stream,
             wishes,
+            pulse,
             frames: Frames::new(),
             unsent: 0,
             unflushed: false,
@@ -117,12 +114,15 @@ impl<S: AsyncWrite + Unpin> Pinger<S> {
     }
 
     fn pass<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, count: usize) {
-        self.wishes.taken.fetch_add(count as u64, Ordering::Relaxed);
         let mut left = count;
+        let mut has_data = false;
         for part in parts {
             let taken = left.min(part.len());
-            self.frames.pass(&part[..taken]);
+            has_data |= self.frames.pass(&part[..taken]);
             left -= taken;
+        }
+        if has_data {
+            self.pulse.take();
         }
     }
 }
@@ -207,6 +207,7 @@ struct Frames {
 }
 
 impl Frames {
+    const DATA: u8 = 0;
     /// Frames with headers, and the flag that says that no other continues them.
     const HEADERS: u8 = 1;
     const CONTINUATION: u8 = 9;
@@ -215,7 +216,8 @@ impl Frames {
     fn new() -> Self {
         Self {
             skip: PREFACE,
-            header: [0; HEADER],
+            // The preface is no data.
+            header: [u8::MAX; HEADER],
             have: 0,
             bound: true,
         }
@@ -225,12 +227,16 @@ impl Frames {
         self.skip == 0 && self.have == 0 && !self.bound
     }
 
-    fn pass(&mut self, mut bytes: &[u8]) {
+    /// Follows `bytes`. Whether any of them are of a body: the others, a reset among them, are
+    /// taken by a stream that leads nowhere, too.
+    fn pass(&mut self, mut bytes: &[u8]) -> bool {
+        let mut has_data = false;
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = self.skip.min(bytes.len());
                 self.skip -= skipped;
                 bytes = &bytes[skipped..];
+                has_data |= self.header[3] == Self::DATA;
                 continue;
             }
             let (part, rest) = bytes.split_at(bytes.len().min(HEADER - self.have));
@@ -245,6 +251,7 @@ impl Frames {
                 self.bound = has_headers && flags & Self::END_HEADERS == 0;
             }
         }
+        has_data
     }
 }
 
@@ -289,11 +296,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_what_is_in_bodies_is_data() {
+        for size in [1, 7, 9, 4096] {
+            let mut frames = Frames::new();
+            for (bytes, _) in stream() {
+                let (head, payload) = bytes.split_at(HEADER);
+                let is_data = head[3] == Frames::DATA && !payload.is_empty();
+                let has_data = bytes
+                    .chunks(size)
+                    .fold(false, |has_data, part| frames.pass(part) || has_data);
+                assert_eq!(has_data, is_data, "{bytes:?}");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_ping_waits_for_the_frame_that_is_being_written() {
         let (near, mut far) = duplex(4096);
         let wishes = Arc::new(Wishes::default());
-        let mut pinger = Pinger::new(near, wishes.clone());
+        let mut pinger = Pinger::new(near, wishes.clone(), Arc::default());
         let mut expected = Vec::new();
         for (bytes, may) in stream() {
             let (first, second) = bytes.split_at(bytes.len() / 2);
@@ -318,7 +340,7 @@ mod tests {
     async fn a_writer_that_waits_alone_ends_when_told() {
         let (near, _far) = duplex(16);
         let wishes = Arc::new(Wishes::default());
-        let mut pinger = Pinger::new(near, wishes.clone());
+        let mut pinger = Pinger::new(near, wishes.clone(), Arc::default());
         let writing = tokio::spawn(async move { pinger.write_all(&[0; 64]).await });
         // A wish that was granted, or has to wait, takes the waker with it.
         for _ in 0..2 {
@@ -336,7 +358,7 @@ mod tests {
     async fn a_reader_sends_what_is_wanted_and_ends_when_told() {
         let (near, mut far) = duplex(4096);
         let wishes = Arc::new(Wishes::default());
-        let mut pinger = Pinger::new(near, wishes.clone());
+        let mut pinger = Pinger::new(near, wishes.clone(), Arc::default());
         for (bytes, _) in &stream()[..2] {
             pinger.write_all(bytes).await.expect("writes");
         }

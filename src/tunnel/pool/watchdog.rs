@@ -5,7 +5,7 @@
 //! another one, and so do those waiting that may be sent twice. If nothing comes for long, it is
 //! dead and everything on it ends with an error. A server may take as long as it likes to answer,
 //! since the ping is answered without it; and a slow link may, since any byte counts, as does any
-//! that the stream still takes.
+//! of a body that the stream still takes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,8 +27,6 @@ const WAITING: Duration = Duration::from_millis(750);
 const DOUBT: Duration = Duration::from_secs(1);
 /// How long after a ping its silence is taken for death.
 const DEATH: Duration = Duration::from_secs(9);
-/// How often a stream that is in doubt is asked what it has taken.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// The guard of one tunnel.
 pub(super) struct Watchdog<F> {
@@ -36,23 +34,11 @@ pub(super) struct Watchdog<F> {
     pulse: Arc<Pulse>,
     wishes: Arc<Wishes>,
     load: Arc<Load>,
-    ping: Option<Ping>,
+    /// When a ping was sent that has not been answered.
+    ping: Option<Instant>,
     patience: Duration,
     /// Called when the tunnel comes into doubt.
     doubted: F,
-}
-
-/// A ping that has not been answered.
-#[derive(Debug, Clone, Copy)]
-struct Ping {
-    sent: Instant,
-    /// When the stream was looked at last,
-    looked: Instant,
-    /// how much it had taken then,
-    taken: u64,
-    /// and the time before which it took the last of that.
-    stuck: Instant,
-    is_dead: bool,
 }
 
 impl<F: Fn()> Watchdog<F> {
@@ -94,18 +80,19 @@ impl<F: Fn()> Watchdog<F> {
 
     /// When something is to be done next, if nothing is heard until then.
     fn due(&mut self) -> Instant {
-        let heard = self.pulse.heard();
-        if let Some(ping) = self.ping {
-            if heard < ping.sent {
-                return if ping.is_dead || self.pulse.is_doubted() {
-                    (ping.stuck + DEATH).min(ping.looked + LOOK)
+        if let Some(sent) = self.ping {
+            let Some(answered) = self.pulse.answered() else {
+                return if self.pulse.is_doubted() {
+                    self.pulse.taken() + DEATH
                 } else {
-                    ping.sent + self.patience
+                    sent + self.patience
                 };
-            }
-            self.patience = self.patience.max(patience(heard - ping.sent));
+            };
+            // One answer that was late is forgotten in time.
+            self.patience = patience(answered - sent).max(self.patience / 2);
             self.ping = None;
         }
+        let heard = self.pulse.heard();
         match self.load.waiting_since() {
             Some(since) => (heard + IDLE).min(heard.max(since) + WAITING),
             None => heard + IDLE,
@@ -116,30 +103,19 @@ impl<F: Fn()> Watchdog<F> {
         if self.due() > now {
             return;
         }
-        let taken = self.wishes.taken();
-        let Some(ping) = &mut self.ping else {
-            self.ping = Some(Ping {
-                sent: now,
-                looked: now,
-                taken,
-                stuck: now,
-                is_dead: false,
-            });
-            return self.wishes.ping();
-        };
-        if !self.pulse.is_doubted() && !ping.is_dead {
+        if self.ping.is_none() {
+            self.ping = Some(now);
+            self.pulse.ask(now);
+            self.wishes.ping();
+        } else if !self.pulse.is_doubted() {
             tracing::info!("a tunnel is silent");
             self.pulse.doubt();
             (self.doubted)();
-        } else if taken == ping.taken && now >= ping.stuck + DEATH {
-            ping.stuck = now;
-            ping.is_dead = true;
+        } else {
             self.wishes.end();
+            // It is said once.
+            self.pulse.ask(now);
         }
-        if taken != ping.taken {
-            (ping.taken, ping.stuck) = (taken, ping.looked);
-        }
-        ping.looked = now;
     }
 }
 

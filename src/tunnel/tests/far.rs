@@ -55,8 +55,10 @@ pub(super) struct Far {
     pub(super) cut: CancellationToken,
     /// Up to which dial nothing comes back any more.
     pub(super) silent: watch::Sender<usize>,
-    /// How many bytes come back in a second.
+    /// How many bytes come back in a second,
     pub(super) rate: u32,
+    /// and how many go there.
+    pub(super) uplink: u32,
     /// How long the far side takes to say anything.
     pub(super) lag: Duration,
     /// How many requests have been acted upon.
@@ -104,15 +106,30 @@ impl Connect for FakeConnect {
         tokio::spawn(serve(self.0.clone(), far));
         let (from_near, to_near) = tokio::io::split(middle);
         let (from_far, to_far) = tokio::io::split(other);
-        tokio::spawn(pass(from_near, to_far));
+        tokio::spawn(pass(self.0.clone(), from_near, to_far));
         tokio::spawn(pass_back(self.0.clone(), dial, from_far, to_near));
         Ok(Box::new(near))
     }
 }
 
-async fn pass(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>) {
-    let _ended = tokio::io::copy(&mut from, &mut to).await;
+async fn pass(far: Arc<Far>, mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        linger(Duration::ZERO, count, far.uplink).await;
+        if to.write_all(&buffer[..count]).await.is_err() {
+            break;
+        }
+    }
     let _gone = to.shutdown().await;
+}
+
+/// As long as so many bytes take on a link that is late and slow.
+async fn linger(lag: Duration, count: usize, rate: u32) {
+    let size = u32::try_from(count).expect("a buffer's");
+    let late = lag + Duration::from_secs(1) * size / rate;
+    if late >= Duration::from_millis(1) {
+        sleep(late).await;
+    }
 }
 
 /// As the link of that dial has it: silent, slow or late.
@@ -125,11 +142,7 @@ async fn pass_back(
     let mut silent = far.silent.subscribe();
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let size = u32::try_from(count).expect("a buffer's");
-        let late = far.lag + Duration::from_secs(1) * size / far.rate;
-        if late >= Duration::from_millis(1) {
-            sleep(late).await;
-        }
+        linger(far.lag, count, far.rate).await;
         let speaking = silent.wait_for(|silent| dial > *silent).await.is_ok();
         if !speaking || to.write_all(&buffer[..count]).await.is_err() {
             break;

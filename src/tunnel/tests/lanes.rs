@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::{BodyExt as _, Either};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use super::far::Endless;
 use super::{BOTH, World, get, until, world};
@@ -133,7 +134,7 @@ async fn a_tunnel_that_is_not_needed_any_more_ends() {
     drop(bulk);
     let pool = world.pool.clone();
     let keeping = tokio::spawn(async move { pool.keep().await });
-    let started = tokio::time::Instant::now();
+    let started = Instant::now();
     while world.pool.lanes() > 1 {
         assert!(started.elapsed() < Duration::from_mins(10), "it stays");
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -144,12 +145,35 @@ async fn a_tunnel_that_is_not_needed_any_more_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_moves_much_in_a_long_time_fills_nothing() {
+    let world = world(&BOTH, |far| far.rate = 16 << 10);
+    let _watch = world.bulk().await;
+    world.get("/").await.expect("an answer");
+    assert_eq!(world.dials(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_fills_its_tunnel_for_as_long_as_it_moves_much() {
+    let world = world(&BOTH, |far| far.rate = 128 << 10);
+    let mut body = world.bulk().await;
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_mins(2) {
+        body.frame().await.expect("more").expect("whole");
+        assert!(world.pool.is_bulk(), "{:?}", started.elapsed());
+    }
+    sleep(Duration::from_secs(30)).await;
+    assert!(!world.pool.is_bulk());
+    world.get("/").await.expect("an answer");
+    assert_eq!(world.dials(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_body_gives_its_stream_back() {
     let world = world(&BOTH, |far| far.streams = 1);
     for _ in 0..5 {
         let request = get("/");
         drop(world.pool.request(request).await.expect("an answer"));
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
     }
     assert!(
         world.dials() <= 2,

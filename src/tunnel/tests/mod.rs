@@ -53,6 +53,7 @@ fn world(alpn: &[&str], change: impl FnOnce(&mut Far)) -> World {
         cut: CancellationToken::new(),
         silent: watch::Sender::new(0),
         rate: u32::MAX,
+        uplink: u32::MAX,
         lag: Duration::ZERO,
         requests: AtomicUsize::new(0),
         scripts: Mutex::default(),

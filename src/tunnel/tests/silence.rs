@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::{Either, Full};
 use tokio::time::{Instant, sleep};
 
-use super::far::{BYTES, LATER};
+use super::far::{BYTES, Endless, LATER};
 use super::raw::Script;
 use super::{BOTH, World, get, world};
 
@@ -108,27 +108,83 @@ async fn after_a_sleep_a_tunnel_that_lives_is_taken_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_moves_away_from_silence_does_not_prolong_it() {
-    let world = world(&BOTH, |_| {});
-    for pause in [0, 4, 6] {
-        world.get("/").await.expect("an answer");
-        world.fall_silent();
-        let silent = Instant::now();
-        let writing = Request::post("/").body(Either::Left(Full::default()));
+async fn what_leaves_a_silent_tunnel_does_not_keep_it() {
+    for pause in [0, 4] {
+        let world = world(&BOTH, |_| {});
+        let writing = Request::post("/held").body(Either::Left(Full::default()));
         let writing = world.pool.request(writing.expect("a request"));
-        // Each tells the silent tunnel that it has gone, which the tunnel takes.
-        let moving = async {
+        let beside = async {
+            until(|| world.far.holding.load(Ordering::Relaxed) == 1).await;
+            sleep(Duration::from_secs(10)).await;
+            world.fall_silent();
+            let silent = Instant::now();
             sleep(Duration::from_secs(pause)).await;
-            world.get("/").await.expect("an answer")
+            // They move, one at the doubt and others later, and each resets its stream.
+            let moving = (0..3).map(|_| world.get("/"));
+            futures_util::future::try_join_all(moving)
+                .await
+                .expect("answers");
+            silent
         };
-        let (written, _) = tokio::join!(writing, moving);
+        let (written, silent) = tokio::join!(writing, beside);
         written.expect_err("nothing came back");
         let took = silent.elapsed();
-        assert!(
-            took < Duration::from_secs(15),
-            "{took:?}, moved after {pause} s"
-        );
+        assert!(took < Duration::from_secs(15), "{took:?} after {pause} s");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_is_still_taken_keeps_a_silent_tunnel() {
+    let world = world(&BOTH, |far| far.uplink = 32 << 10);
+    let upload = Request::post("/sink").body(Either::Right(Endless::default()));
+    let upload = world.pool.request(upload.expect("a request"));
+    let beside = async {
+        sleep(Duration::from_secs(2)).await;
+        world.fall_silent();
+        // As long as the far side's window lasts.
+        sleep(Duration::from_secs(25)).await;
+        assert_eq!(world.pool.lanes(), 1, "it is given up");
+    };
+    let (uploaded, ()) = tokio::join!(upload, beside);
+    uploaded.expect_err("nothing came back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_come_long_after_a_ping_do_not_teach_patience() {
+    let world = world(&BOTH, |far| far.lag = Duration::from_millis(50));
+    let releasing = async {
+        sleep(Duration::from_millis(1600)).await;
+        world.far.release.notify_waiters();
+    };
+    let (held, ()) = tokio::join!(world.get("/held"), releasing);
+    held.expect("an answer");
+    sleep(Duration::from_secs(1)).await;
+    world.fall_silent();
+    let started = Instant::now();
+    world.get("/").await.expect("an answer");
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_late_answer_to_a_ping_is_forgotten() {
+    let world = world(&BOTH, |_| {});
+    let hiccup = async {
+        sleep(Duration::from_millis(700)).await;
+        world.fall_silent();
+        sleep(Duration::from_millis(1000)).await;
+        world.speak_again();
+        world.far.release.notify_waiters();
+    };
+    let (held, ()) = tokio::join!(world.get("/held"), hiccup);
+    held.expect("an answer");
+    assert_eq!(world.dials(), 1);
+    sleep(Duration::from_secs(20)).await;
+    world.fall_silent();
+    let started = Instant::now();
+    world.get("/").await.expect("an answer");
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
