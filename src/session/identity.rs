@@ -8,7 +8,7 @@ use http::HeaderValue;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Failure, Reason, is_new};
+use super::{Failure, Reason, is_new, wait};
 use crate::azure::arm::AuthenticationMethod;
 use crate::azure::id::ClusterId;
 use crate::azure::login::{AccessToken, SignIn, is_due};
@@ -26,7 +26,7 @@ const STALE_SECONDS: u64 = 12 * 60;
 #[derive(Debug)]
 pub enum Identity {
     /// An Entra user or service principal.
-    Aad(Box<Aad>),
+    Aad(Arc<Aad>),
     /// A Kubernetes service account.
     Token(ServiceAccount),
 }
@@ -48,7 +48,7 @@ pub struct Aad {
     key: Arc<PopKey>,
     state: RwLock<Option<Signed>>,
     /// Held while a token is fetched; how the last fetch failed.
-    renewing: Mutex<Option<Failure>>,
+    renewing: Arc<Mutex<Option<Failure>>>,
 }
 
 /// An access token and the request that was signed with it.
@@ -73,12 +73,12 @@ pub struct ServiceAccount {
 impl Identity {
     /// The identity that `sign_in` gives, with tokens for `scope` bound to `key`.
     pub fn aad(sign_in: Arc<dyn SignIn>, scope: String, key: Arc<PopKey>) -> Self {
-        Self::Aad(Box::new(Aad {
+        Self::Aad(Arc::new(Aad {
             sign_in,
             scope,
             key,
             state: RwLock::default(),
-            renewing: Mutex::default(),
+            renewing: Arc::default(),
         }))
     }
 
@@ -145,7 +145,11 @@ impl Signed {
 }
 
 impl Aad {
-    async fn authorization(&self, clock: &Clock, id: &ClusterId) -> Result<HeaderValue, Error> {
+    async fn authorization(
+        self: &Arc<Self>,
+        clock: &Clock,
+        id: &ClusterId,
+    ) -> Result<HeaderValue, Error> {
         let now = clock.now();
         match self.state() {
             Some(state) if now < state.token.expires && now.abs_diff(state.at) < STALE_SECONDS => {
@@ -153,7 +157,8 @@ impl Aad {
             }
             Some(state) if now < state.token.expires => Ok(self.sign(state, clock, id)?.header),
             _ => {
-                self.renew(clock, id, Reason::Due).await?;
+                let renewing = self.renew(clock, id, Reason::Due);
+                wait::patiently((Code::SignInUnreachable, "a token"), renewing).await?;
                 self.state().map(|state| state.header).ok_or_else(|| {
                     Error::new(Code::SignInRefused, "there is no token for the cluster")
                 })
@@ -161,7 +166,12 @@ impl Aad {
         }
     }
 
-    async fn refresh(&self, clock: &Clock, id: &ClusterId, reason: Reason) -> Result<bool, Error> {
+    async fn refresh(
+        self: &Arc<Self>,
+        clock: &Clock,
+        id: &ClusterId,
+        reason: Reason,
+    ) -> Result<bool, Error> {
         let Some(state) = self.state() else {
             return self.renew(clock, id, Reason::Due).await.map(|()| true);
         };
@@ -180,9 +190,14 @@ impl Aad {
     }
 
     /// Gets a new access token and signs with it. Concurrent calls get one.
-    async fn renew(&self, clock: &Clock, id: &ClusterId, reason: Reason) -> Result<(), Error> {
+    async fn renew(
+        self: &Arc<Self>,
+        clock: &Clock,
+        id: &ClusterId,
+        reason: Reason,
+    ) -> Result<(), Error> {
         let before = self.state().map(|state| state.fetched);
-        let mut failure = self.renewing.lock().await;
+        let mut failure = self.renewing.clone().lock_owned().await;
         let state = self.state();
         let renewed = state.as_ref().map(|state| state.fetched) != before;
         if renewed && state.is_some_and(|state| clock.now() < state.token.expires) {
@@ -193,18 +208,21 @@ impl Aad {
         {
             return Err(failure.error.clone());
         }
-        let fetched = self.sign_in.bound(&self.scope, &self.key).await;
-        *failure = fetched.as_ref().err().map(Failure::now);
-        let token = fetched?;
-        let unsigned = Signed {
-            token,
-            fetched: Instant::now(),
-            fetched_unix: clock.now(),
-            at: 0,
-            reason,
-            header: HeaderValue::from_static(""),
-        };
-        self.sign(unsigned, clock, id).map(|_| ())
+        let (this, clock, id) = (self.clone(), clock.clone(), id.clone());
+        wait::on_its_own(async move {
+            let fetched = this.sign_in.bound(&this.scope, &this.key).await;
+            *failure = fetched.as_ref().err().map(Failure::now);
+            let unsigned = Signed {
+                token: fetched?,
+                fetched: Instant::now(),
+                fetched_unix: clock.now(),
+                at: 0,
+                reason,
+                header: HeaderValue::from_static(""),
+            };
+            this.sign(unsigned, &clock, &id).map(|_| ())
+        })
+        .await
     }
 
     fn sign(&self, state: Signed, clock: &Clock, id: &ClusterId) -> Result<Signed, Error> {
@@ -298,15 +316,34 @@ fn bearer(secret: &Secret, from: &str) -> Result<HeaderValue, Error> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use async_trait::async_trait;
+    use tokio::sync::Semaphore;
+    use tokio::time::timeout;
 
     use super::super::JUST_FETCHED;
     use super::*;
 
-    /// Gives tokens for an hour, and counts them.
-    #[derive(Debug, Default)]
-    struct Counted(AtomicUsize);
+    /// Gives tokens for an hour while it has permits, and counts how often it is asked.
+    #[derive(Debug)]
+    struct Counted {
+        asked: AtomicUsize,
+        permits: Semaphore,
+    }
+
+    impl Counted {
+        fn new(permits: usize) -> Arc<Self> {
+            Arc::new(Self {
+                asked: AtomicUsize::new(0),
+                permits: Semaphore::new(permits),
+            })
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::Relaxed)
+        }
+    }
 
     #[async_trait]
     impl SignIn for Counted {
@@ -323,7 +360,8 @@ mod tests {
         }
 
         async fn bound(&self, _: &str, _: &PopKey) -> Result<AccessToken, Error> {
-            let number = self.0.fetch_add(1, Ordering::Relaxed);
+            let number = self.asked.fetch_add(1, Ordering::Relaxed);
+            self.permits.acquire().await.expect("open").forget();
             Ok(AccessToken {
                 secret: Secret::from(format!("token-{number}")),
                 expires: NOW + 3_600,
@@ -333,22 +371,43 @@ mod tests {
 
     const NOW: u64 = 1_790_000_000;
 
+    fn cluster() -> ClusterId {
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Kubernetes/connectedClusters/c"
+            .parse()
+            .expect("valid")
+    }
+
+    fn identity(sign_in: &Arc<Counted>) -> Identity {
+        let key = Arc::new(PopKey::generate().expect("a key"));
+        Identity::aad(sign_in.clone(), "scope".to_owned(), key)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_so_long_and_what_it_began_goes_on() {
+        let (sign_in, clock, id) = (Counted::new(0), Clock::fixed(NOW), cluster());
+        let identity = identity(&sign_in);
+        let error = identity.authorization(&clock, &id).await;
+        let error = error.expect_err("nobody has signed in");
+        assert_eq!(error.code(), Code::SignInUnreachable);
+        assert!(error.hint().contains("asked to sign in"), "{error}");
+        // It is gone, and so is this one, which waited for what the first began.
+        let soon = Duration::from_secs(1);
+        let second = timeout(soon, identity.authorization(&clock, &id)).await;
+        second.expect_err("nobody has yet");
+        sign_in.permits.add_permits(1);
+        let third = identity.authorization(&clock, &id).await;
+        third.expect("a token");
+        assert_eq!(sign_in.asked(), 1);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_token_that_is_refused_is_replaced_and_not_for_ever() {
-        let id: ClusterId =
-            "/subscriptions/s/resourceGroups/g/providers/Microsoft.Kubernetes/connectedClusters/c"
-                .parse()
-                .expect("valid");
-        let (sign_in, clock) = (Arc::new(Counted::default()), Clock::fixed(NOW));
-        let key = Arc::new(PopKey::generate().expect("a key"));
-        let identity = Identity::aad(sign_in.clone(), "scope".to_owned(), key);
+        let (sign_in, clock, id) = (Counted::new(9), Clock::fixed(NOW), cluster());
+        let identity = identity(&sign_in);
         identity.ready(&clock, &id).await.expect("a token");
         let refreshed = async |reason| {
             let refreshed = identity.refresh(&clock, &id, reason).await;
-            (
-                refreshed.expect("it works"),
-                sign_in.0.load(Ordering::Relaxed),
-            )
+            (refreshed.expect("it works"), sign_in.asked())
         };
         assert_eq!(refreshed(Reason::Due).await, (false, 1));
         // However new it is, but another one is not refused for the same reason.

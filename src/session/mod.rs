@@ -9,6 +9,7 @@
 pub(crate) mod fuzzing;
 mod identity;
 mod refresh;
+mod wait;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub struct Session {
     lease: RwLock<Lease>,
     /// Held while relay credentials are fetched, so that concurrent wishes fetch once; how the last
     /// fetch failed.
-    fetching: Mutex<Option<Failure>>,
+    fetching: Arc<Mutex<Option<Failure>>>,
     /// The cluster has refused a request for what it shows.
     refused: Notify,
 }
@@ -137,7 +138,7 @@ impl Session {
             clock,
             identity,
             lease: RwLock::new(lease),
-            fetching: Mutex::default(),
+            fetching: Arc::default(),
             refused: Notify::new(),
         })
     }
@@ -176,8 +177,12 @@ impl Session {
     }
 
     /// Fetches relay credentials unless another call has, since `generation`.
-    async fn fetch_after(&self, generation: u64, reason: Reason) -> Result<Lease, Error> {
-        let mut failure = self.fetching.lock().await;
+    async fn fetch_after(
+        self: &Arc<Self>,
+        generation: u64,
+        reason: Reason,
+    ) -> Result<Lease, Error> {
+        let mut failure = self.fetching.clone().lock_owned().await;
         let now = self.lease();
         if now.access.generation != generation {
             return Ok(now);
@@ -187,21 +192,28 @@ impl Session {
         {
             return Err(failure.error.clone());
         }
+        let this = self.clone();
+        wait::on_its_own(async move {
+            let fetched = this.fetch_anew(generation + 1).await;
+            *failure = fetched.as_ref().err().map(Failure::now);
+            let mut lease = fetched?;
+            lease.is_settled = reason == Reason::Refused;
+            *this.lease.write().unwrap_or_else(PoisonError::into_inner) = lease.clone();
+            Ok(lease)
+        })
+        .await
+    }
+
+    async fn fetch_anew(&self, generation: u64) -> Result<Lease, Error> {
         let method = self.identity.method();
-        let fetched = fetch(
-            &self.id,
-            &self.cloud,
-            &self.arm,
-            &self.clock,
-            method,
-            generation + 1,
-        )
-        .await;
-        *failure = fetched.as_ref().err().map(Failure::now);
-        let mut lease = fetched?;
-        lease.is_settled = reason == Reason::Refused;
-        *self.lease.write().unwrap_or_else(PoisonError::into_inner) = lease.clone();
-        Ok(lease)
+        let Self {
+            id,
+            cloud,
+            arm,
+            clock,
+            ..
+        } = self;
+        fetch(id, cloud, arm, clock, method, generation).await
     }
 }
 
@@ -211,12 +223,14 @@ impl Credentials for Session {
         self.lease().access
     }
 
-    async fn renew(&self, generation: u64) -> Result<Access, Error> {
+    async fn renew(self: Arc<Self>, generation: u64) -> Result<Access, Error> {
         let lease = self.lease();
         if lease.is_settled(self.clock.now()) {
             return Ok(lease.access);
         }
-        let fetched = self.fetch_after(generation, Reason::Refused).await;
+        let fetching = self.fetch_after(generation, Reason::Refused);
+        let late = (Code::ArmUnreachable, "relay credentials");
+        let fetched = wait::patiently(late, fetching).await;
         fetched.map(|lease| lease.access)
     }
 }

@@ -1,5 +1,6 @@
 //! Keeping a session fresh.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -23,11 +24,11 @@ const REFUSED: Duration = Duration::from_mins(10);
 impl Session {
     /// Renews relay credentials and tokens before they end, until it is dropped. Neither waits for
     /// the other: a token may want a person to sign in anew, which takes minutes.
-    pub async fn keep_fresh(&self) {
+    pub async fn keep_fresh(self: &Arc<Self>) {
         tokio::join!(self.keep_lease(), self.keep_identity());
     }
 
-    async fn keep_lease(&self) {
+    async fn keep_lease(self: &Arc<Self>) {
         let mut lease = Renewal::default();
         loop {
             self.tick().await;
@@ -63,7 +64,7 @@ impl Session {
         sleep(TICK.min(self.shortest_life() / 10)).await;
     }
 
-    async fn refresh_lease(&self) -> Result<bool, Error> {
+    async fn refresh_lease(self: &Arc<Self>) -> Result<bool, Error> {
         let lease = self.lease();
         if !is_due(self.clock.now(), lease.fetched_unix, lease.expires) {
             return Ok(false);

@@ -72,7 +72,9 @@ pub trait Credentials: Debug + Send + Sync {
     /// Fetches anew, because the far side refused `generation`. Concurrent calls fetch once; what
     /// was fetched only just now is not fetched again but returned.
     ///
+    /// Cancel safe: what is being fetched is fetched all the same.
+    ///
     /// # Errors
-    /// Azure refuses or cannot be reached.
-    async fn renew(&self, generation: u64) -> Result<Access, Error>;
+    /// Azure refuses, cannot be reached or takes too long.
+    async fn renew(self: Arc<Self>, generation: u64) -> Result<Access, Error>;
 }

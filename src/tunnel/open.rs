@@ -108,7 +108,7 @@ impl Opener {
         let access = self.credentials.current();
         match timeout(lasts, self.open_with(&access, purpose)).await? {
             Err(error) if may_be_stale(&error) => {
-                let renewed = match self.credentials.renew(access.generation).await {
+                let renewed = match self.credentials.clone().renew(access.generation).await {
                     Ok(renewed) if renewed.generation == access.generation => {
                         return Ok(Err(error));
                     }

@@ -167,7 +167,7 @@ impl Credentials for FakeCredentials {
         }
     }
 
-    async fn renew(&self, generation: u64) -> Result<Access, Error> {
+    async fn renew(self: Arc<Self>, generation: u64) -> Result<Access, Error> {
         self.renewals.fetch_add(1, Ordering::Relaxed);
         self.generation.store(generation + 1, Ordering::Relaxed);
         Ok(self.current())

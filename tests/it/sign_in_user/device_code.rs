@@ -269,6 +269,11 @@ async fn a_session_that_waits_for_somebody_goes_on() {
         assert!(began.elapsed() < DEADLINE, "the relay's are not renewed");
         tokio::task::yield_now().await;
     }
+    // Requests are told in time, not held until she has signed in; what they waited for goes on.
+    let told = world.kubectl(&["get", "--raw", "/version"]).output();
+    let told = timeout(DEADLINE, told).await.expect("an answer in time");
+    let told = Ran::from(told.unwrap()).stderr;
+    assert!(told.contains("asked to sign in"), "{told}");
     faults.update(|set| set.access_token_seconds = None);
     assert!(entra.approve_device(&code, mara));
     let version = Ran::of(&mut world.kubectl(&["get", "--raw", "/version"])).await;
