@@ -28,7 +28,10 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a pong may take once a ping is out.
 const PONG_DEADLINE: Duration = Duration::from_secs(10);
-/// Both buffers are allocated per socket; TLS records hold 16 KiB.
+/// How much is read at once. The library fills as much with zeros before each attempt, those that
+/// find nothing too; it is TLS beneath that reads from the network, in larger pieces.
+const READ: usize = 4 << 10;
+/// What is gathered before it is written; TLS records hold 16 KiB.
 const BUFFER: usize = 32 << 10;
 /// What one message carries at most.
 const MESSAGE: usize = 64 << 10;
@@ -61,7 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
     /// The stream over `io`, whose upgrade is done; `read` came behind the upgrade's answer.
     pub async fn new(io: S, read: Bytes) -> Self {
         let config = WebSocketConfig::default()
-            .read_buffer_size(BUFFER)
+            .read_buffer_size(READ)
             .write_buffer_size(BUFFER)
             .max_write_buffer_size(8 * BUFFER)
             .max_message_size(Some(LARGEST))

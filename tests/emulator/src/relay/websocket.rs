@@ -26,7 +26,9 @@ pub(super) type WebSocket = WebSocketStream<Stream>;
 /// How long a peer may take to answer a close.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// What a socket reads and writes at once. The library's own is allocated for each socket, whole.
+/// What a socket reads at once. The library fills as much with zeros before each attempt.
+const READ: usize = 4 << 10;
+/// What it gathers before it writes. The library's own is allocated for each socket, whole.
 const BUFFER: usize = 32 << 10;
 const MAX_FRAME: usize = 1 << 20;
 const MAX_MESSAGE: usize = 4 << 20;
@@ -34,7 +36,7 @@ const MAX_MESSAGE: usize = 4 << 20;
 /// Buffers and limits for the relay and for the agent.
 pub(crate) fn config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(BUFFER)
+        .read_buffer_size(READ)
         .write_buffer_size(BUFFER)
         .max_write_buffer_size(BUFFER + 2 * MAX_MESSAGE)
         .max_frame_size(Some(MAX_FRAME))
