@@ -46,12 +46,9 @@ const ACCESS_TOKEN_SECONDS: u64 = 120;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the client may take to give back what it held for the load.
 const SETTLE: Duration = Duration::from_secs(90);
-/// How much more than before may be left then.
-const LEFT: Usage = Usage {
-    resident_kib: 48 << 10,
-    threads: 4,
-    descriptors: 8,
-};
+/// How many more of them than before may be left then.
+const LEFT_THREADS: u64 = 4;
+const LEFT_DESCRIPTORS: u64 = 8;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -155,8 +152,8 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
         return Err(death.into());
     }
     let (mut wrong, idle) = ended??;
-    let after = settled(&process, before).await?;
-    wrong.extend(left(before, after));
+    let after = settled(&process, before, settings.size).await?;
+    wrong.extend(left(before, after, settings.size));
     wrong.extend(client.stop().await?);
     let report = Report {
         seed: settings.seed,
@@ -202,11 +199,11 @@ async fn look(process: &Process, board: &Board, samples: &mut Vec<(f64, Usage)>)
 }
 
 /// What the process holds once it has given back what it will.
-async fn settled(process: &Process, before: Usage) -> Result<Usage, Error> {
+async fn settled(process: &Process, before: Usage, size: Size) -> Result<Usage, Error> {
     let began = std::time::Instant::now();
     loop {
         let usage = process.usage()?;
-        if left(before, usage).is_empty() || began.elapsed() > SETTLE {
+        if left(before, usage, size).is_empty() || began.elapsed() > SETTLE {
             return Ok(usage);
         }
         tokio::time::sleep(LOOK).await;
@@ -214,20 +211,20 @@ async fn settled(process: &Process, before: Usage) -> Result<Usage, Error> {
 }
 
 /// What the process has kept of what it held for the load.
-fn left(before: Usage, after: Usage) -> Vec<String> {
+fn left(before: Usage, after: Usage, size: Size) -> Vec<String> {
     let fields = [
         (
             "KiB of memory",
             before.resident_kib,
             after.resident_kib,
-            LEFT.resident_kib,
+            size.left_kib,
         ),
-        ("threads", before.threads, after.threads, LEFT.threads),
+        ("threads", before.threads, after.threads, LEFT_THREADS),
         (
             "descriptors",
             before.descriptors,
             after.descriptors,
-            LEFT.descriptors,
+            LEFT_DESCRIPTORS,
         ),
     ];
     fields

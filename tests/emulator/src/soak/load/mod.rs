@@ -87,6 +87,9 @@ pub(crate) struct Size {
     logs: usize,
     /// Large bodies at a time: down and up, fast and slow each.
     bodies: usize,
+    /// How much more memory than before the client may be left with: its allocator keeps what lies
+    /// between what is in use, and so more of what a larger load took.
+    pub(crate) left_kib: u64,
 }
 
 impl Size {
@@ -98,6 +101,7 @@ impl Size {
         forwards: 3,
         logs: 4,
         bodies: 1,
+        left_kib: 48 << 10,
     };
     /// A busy platform team.
     pub(crate) const FULL: Self = Self {
@@ -107,6 +111,7 @@ impl Size {
         forwards: 10,
         logs: 10,
         bodies: 2,
+        left_kib: 96 << 10,
     };
 }
 
