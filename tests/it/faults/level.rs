@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::local::{Local, Outcome};
-use super::{open_files, threads};
-use crate::harness::{DEADLINE, Proxy, World};
+use super::{SILENCE, open_files, threads};
+use crate::harness::{Proxy, World};
 
 const LOSSES: usize = 200;
 /// Losses before the first look: the allocator and the TLS sessions have what they will have.
@@ -113,7 +113,7 @@ async fn two_hundred_losses_leave_nothing_behind() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    let settled = timeout(DEADLINE, settled).await;
+    let settled = timeout(SILENCE, settled).await;
     let now = look();
     assert!(
         settled.is_ok(),

@@ -10,6 +10,7 @@ pub(crate) mod local;
 mod names;
 mod sleep;
 mod views;
+mod writes;
 
 use std::convert::Infallible;
 use std::io::ErrorKind;

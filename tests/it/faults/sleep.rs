@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_emulator::relay::Cut;
 use http::{Method, StatusCode};
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::local::{Local, Outcome, Version, read};
 use super::{RECOVERY, SILENCE, all_tunnels};
@@ -153,6 +153,7 @@ async fn a_sleep_that_connections_survive() {
     let woken = Instant::now();
     while woken.elapsed() < SOON {
         assert!(machine.local.works().await);
+        sleep(Duration::from_millis(50)).await;
     }
     assert!(!watching.is_finished(), "what lives is left alone");
     watching.abort();
