@@ -108,7 +108,7 @@ async fn answered(client: &mut DuplexStream, stream: u8) {
 #[tokio::test]
 async fn a_client_may_take_back_many_requests_at_once() {
     let mut client = connection(true).await;
-    let taken_back = (0..60).map(|number| {
+    let taken_back = (0..100).map(|number| {
         let stream = 2 * number + 1;
         [headers("GET", END_STREAM, stream), reset(stream, CANCEL)].concat()
     });
