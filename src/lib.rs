@@ -39,6 +39,7 @@ pub mod session;
 pub mod settings;
 pub mod shutdown;
 pub mod tunnel;
+pub mod whole;
 
 use std::ffi::OsString;
 use std::time::Duration;

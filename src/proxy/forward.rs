@@ -5,6 +5,7 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 
 use super::{AnswerBody, Upstream, respond};
+use crate::whole::Whole;
 
 /// Headers that are about the connection, not about the request (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -25,10 +26,8 @@ pub(super) async fn answer<U: Upstream>(
 ) -> Response<AnswerBody<U::Body>> {
     let (mut parts, body) = request.into_parts();
     strip(&mut parts.headers);
-    match upstream
-        .request(Request::from_parts(parts, Either::Left(body)))
-        .await
-    {
+    let body = Either::Left(Whole::new(body, parts.version));
+    match upstream.request(Request::from_parts(parts, body)).await {
         Ok(response) if response.status().is_informational() => {
             respond::refused(StatusCode::BAD_GATEWAY, respond::UNASKED)
         }

@@ -37,6 +37,9 @@ const HEADER_LIST: u32 = 2 * gate::HEADER_LIST;
 const HEADERS: usize = 1000;
 /// kubectl, IDEs and dashboards hold one watch for each kind and namespace.
 const STREAMS: u32 = 4096;
+/// How many requests a client may have taken back before any of them was looked at, which ends its
+/// connection. An IDE takes some dozens back at once while this program is not scheduled.
+const TAKEN_BACK: usize = 256;
 /// The pause after the system could not accept, for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// As many connections may be without a token at a time.
@@ -213,9 +216,7 @@ pub(super) async fn speak<U: Upstream>(
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEADER_LIST)
             .max_concurrent_streams(STREAMS)
-            // A client may take back all of them before this program is scheduled again, and so
-            // sees to none; hyper's own limit, which ends the connection, is 20.
-            .max_pending_accept_reset_streams(Some(STREAMS as usize));
+            .max_pending_accept_reset_streams(Some(TAKEN_BACK));
         let serving = builder.serve_connection(io, service);
         finish!(serving, drain, newcomer);
     } else {

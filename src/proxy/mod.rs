@@ -30,9 +30,10 @@ pub use gate::{Gate, Route};
 pub use listener::Listener;
 
 use crate::error::Error;
+use crate::whole::Whole;
 
 /// The body of a forwarded request.
-pub type RequestBody = Either<Incoming, Empty<Bytes>>;
+pub type RequestBody = Either<Whole, Empty<Bytes>>;
 
 /// The body of an answer: the upstream's, or our own.
 pub type AnswerBody<B> = Either<B, Full<Bytes>>;

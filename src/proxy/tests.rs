@@ -1,11 +1,11 @@
 //! The listener, byte by byte: what well-behaved clients of ours do not say.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::timeout;
@@ -16,21 +16,27 @@ use crate::error::{Code, Error};
 use crate::secret::Secret;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+const NO_ERROR: u8 = 0;
 const CANCEL: u8 = 8;
 
-/// Answers every request.
-struct Far;
+/// Reads each request's body to its end, and notes how that was.
+#[derive(Default)]
+struct Far(Mutex<Vec<Option<Bytes>>>);
 
 impl Upstream for Far {
     type Body = Full<Bytes>;
 
-    async fn request(&self, _: Request<RequestBody>) -> Result<Response<Self::Body>, Error> {
+    async fn request(&self, request: Request<RequestBody>) -> Result<Response<Self::Body>, Error> {
+        let body = request.into_body().collect().await;
+        let body = body.ok().map(http_body_util::Collected::to_bytes);
+        self.0.lock().expect("whole").push(body);
         Ok(Response::new(Full::from("answered")))
     }
 
@@ -44,13 +50,14 @@ impl Upstream for Far {
 }
 
 /// A client's end of a connection to the listener, before its first byte.
-async fn connection(is_h2: bool) -> DuplexStream {
-    let route = Route::new(&Secret::from("t"), "ab12".to_owned(), Arc::new(Far));
+async fn connection(is_h2: bool) -> (DuplexStream, Arc<Far>) {
+    let far = Arc::new(Far::default());
+    let route = Route::new(&Secret::from("t"), "ab12".to_owned(), far.clone());
     let gate = Arc::new(Gate::new(vec![route]));
     let (client, near) = duplex(1 << 20);
     let visitor = Arc::new(Visitor::alone().await);
     tokio::spawn(speak(near, is_h2, gate, visitor));
-    client
+    (client, far)
 }
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
@@ -107,8 +114,8 @@ async fn answered(client: &mut DuplexStream, stream: u8) {
 
 #[tokio::test]
 async fn a_client_may_take_back_many_requests_at_once() {
-    let mut client = connection(true).await;
-    let taken_back = (0..60).map(|number| {
+    let (mut client, _far) = connection(true).await;
+    let taken_back = (0..100).map(|number| {
         let stream = 2 * number + 1;
         [headers("GET", END_STREAM, stream), reset(stream, CANCEL)].concat()
     });
@@ -117,4 +124,29 @@ async fn a_client_may_take_back_many_requests_at_once() {
     said.extend(headers("GET", END_STREAM, 201));
     client.write_all(&said).await.expect("says it");
     answered(&mut client, 201).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_is_taken_back_is_not_whole_however_it_is_said() {
+    for code in [NO_ERROR, CANCEL] {
+        let (mut client, far) = connection(true).await;
+        let said = [
+            PREFACE,
+            &frame(SETTINGS, 0, 0, &[]),
+            &headers("POST", 0, 1),
+            &frame(DATA, 0, 1, b"a part"),
+            &headers("POST", 0, 3),
+            &frame(DATA, END_STREAM, 3, b"all of it"),
+        ];
+        client.write_all(&said.concat()).await.expect("says it");
+        answered(&mut client, 3).await;
+        client.write_all(&reset(1, code)).await.expect("says it");
+        let after = headers("GET", END_STREAM, 5);
+        client.write_all(&after).await.expect("says it");
+        answered(&mut client, 5).await;
+        let bodies = far.0.lock().expect("whole");
+        let part = Some(Bytes::from("a part"));
+        assert!(bodies.contains(&Some(Bytes::from("all of it"))));
+        assert!(!bodies.contains(&part), "reset with {code}");
+    }
 }

@@ -1,12 +1,15 @@
-//! Answers' bodies: each holds on to its place in the pool until it ends, tells it what it moves,
-//! and ends with an error unless all of it came.
+//! Answers' bodies: each holds on to its place in the pool until it ends, and tells it what it
+//! moves.
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::{Response, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use crate::whole::Whole;
 
 /// What a body holds on to; dropping it gives it back.
 pub(super) trait Place: fmt::Debug + Send + Sync {
@@ -17,54 +20,38 @@ pub(super) trait Place: fmt::Debug + Send + Sync {
 /// A response's body. Dropping it gives its place in the pool back.
 #[derive(Debug)]
 pub struct PooledBody {
-    body: Incoming,
+    body: Whole,
     place: Option<Box<dyn Place>>,
-    /// Whether the body itself knows of its end when it has come, as HTTP/2's does and a chunked
-    /// one does not.
-    knows_end: bool,
 }
 
-/// The answer's end did not come.
-#[derive(Debug)]
-struct Cut;
-
 impl PooledBody {
-    /// A body without a place: one that has a tunnel to itself.
+    /// A body without a place: one that has an HTTP/1.1 tunnel to itself.
     pub fn new(body: Incoming) -> Self {
         Self {
-            body,
+            body: Whole::new(body, Version::HTTP_11),
             place: None,
-            knows_end: false,
         }
     }
 
-    /// An HTTP/2 body in `place`, of which one that has ended already has no need.
-    pub(super) fn http2(body: Incoming, place: impl Place + 'static) -> Self {
-        Self {
-            knows_end: true,
-            ..Self::http1(body, place)
-        }
-    }
-
-    /// An HTTP/1.1 body in `place`.
-    pub(super) fn http1(body: Incoming, place: impl Place + 'static) -> Self {
-        let place = (!body.is_end_stream()).then(|| Box::new(place) as Box<dyn Place>);
-        Self {
-            place,
-            ..Self::new(body)
-        }
+    /// `answer` with its body in `place`, of which one that has ended already has no need.
+    pub(super) fn of(answer: Response<Incoming>, place: impl Place + 'static) -> Response<Self> {
+        let version = answer.version();
+        answer.map(|body| Self {
+            place: (!body.is_end_stream()).then(|| Box::new(place) as Box<dyn Place>),
+            body: Whole::new(body, version),
+        })
     }
 }
 
 impl Body for PooledBody {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = <Whole as Body>::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
                 if let (Some(place), Some(data)) = (&mut self.place, frame.data_ref()) {
@@ -73,11 +60,7 @@ impl Body for PooledBody {
             }
             Some(Err(_)) | None => self.place = None,
         }
-        // A stream that was reset as if nothing were wrong ends in hyper like one that is whole.
-        if frame.is_none() && self.knows_end && !self.body.is_end_stream() {
-            return Poll::Ready(Some(Err(Cut.into())));
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -88,11 +71,3 @@ impl Body for PooledBody {
         self.body.size_hint()
     }
 }
-
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer was cut off")
-    }
-}
-
-impl std::error::Error for Cut {}

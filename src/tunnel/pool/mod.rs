@@ -319,7 +319,7 @@ impl<B: Outgoing> Inner<B> {
                     sending.await?
                 };
                 drop(waiting);
-                Ok(response.map(|body| PooledBody::http2(body, stream)))
+                Ok(PooledBody::of(response, stream))
             }
             Tunnel::Http1(mut http1) => {
                 connection::for_http1(&mut request, &http1.idle.far_side);
@@ -336,7 +336,7 @@ impl<B: Outgoing> Inner<B> {
                     sending.await?
                 };
                 let place = Checkout::new(http1, self);
-                Ok(response.map(|body| PooledBody::http1(body, place)))
+                Ok(PooledBody::of(response, place))
             }
         }
     }
