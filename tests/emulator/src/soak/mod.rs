@@ -46,9 +46,10 @@ const ACCESS_TOKEN_SECONDS: u64 = 120;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the client may take to give back what it held for the load.
 const SETTLE: Duration = Duration::from_secs(90);
-/// How many more of them than before may be left then.
-const LEFT_THREADS: u64 = 4;
-const LEFT_DESCRIPTORS: u64 = 8;
+/// How much more memory an idle connection may leave behind, and so many of them at most: as many
+/// as the client lets in at a time without a token.
+const LEFT_IDLE_KIB: u64 = 40;
+const IDLE: usize = 2_048;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -152,8 +153,9 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
         return Err(death.into());
     }
     let (mut wrong, idle) = ended??;
-    let after = settled(&process, before, settings.size).await?;
-    wrong.extend(left(before, after, settings.size));
+    let may = may_be_left(&settings);
+    let after = settled(&process, before, may).await?;
+    wrong.extend(left(before, after, may));
     wrong.extend(client.stop().await?);
     let report = Report {
         seed: settings.seed,
@@ -199,32 +201,43 @@ async fn look(process: &Process, board: &Board, samples: &mut Vec<(f64, Usage)>)
 }
 
 /// What the process holds once it has given back what it will.
-async fn settled(process: &Process, before: Usage, size: Size) -> Result<Usage, Error> {
+async fn settled(process: &Process, before: Usage, may: Usage) -> Result<Usage, Error> {
     let began = std::time::Instant::now();
     loop {
         let usage = process.usage()?;
-        if left(before, usage, size).is_empty() || began.elapsed() > SETTLE {
+        if left(before, usage, may).is_empty() || began.elapsed() > SETTLE {
             return Ok(usage);
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// What the process has kept of what it held for the load.
-fn left(before: Usage, after: Usage, size: Size) -> Vec<String> {
+/// How much more than before may be left. Memory is as much as the load takes: an allocator gives
+/// back what is on top of its heap, and keeps the rest for later.
+fn may_be_left(settings: &Settings) -> Usage {
+    let idle = settings.idle.min(IDLE) as u64;
+    Usage {
+        resident_kib: settings.size.left_kib + idle * LEFT_IDLE_KIB,
+        threads: 4,
+        descriptors: 8,
+    }
+}
+
+/// What the process has kept of what it held for the load, if that is more than it `may`.
+fn left(before: Usage, after: Usage, may: Usage) -> Vec<String> {
     let fields = [
         (
             "KiB of memory",
             before.resident_kib,
             after.resident_kib,
-            size.left_kib,
+            may.resident_kib,
         ),
-        ("threads", before.threads, after.threads, LEFT_THREADS),
+        ("threads", before.threads, after.threads, may.threads),
         (
             "descriptors",
             before.descriptors,
             after.descriptors,
-            LEFT_DESCRIPTORS,
+            may.descriptors,
         ),
     ];
     fields

@@ -87,8 +87,7 @@ pub(crate) struct Size {
     logs: usize,
     /// Large bodies at a time: down and up, fast and slow each.
     bodies: usize,
-    /// How much more memory than before the client may be left with: its allocator keeps what lies
-    /// between what is in use, and so more of what a larger load took.
+    /// How much more memory than before the client may be left with.
     pub(crate) left_kib: u64,
 }
 
