@@ -119,6 +119,7 @@ impl Walls {
 
     /// With a time of day that is so far behind.
     #[cfg(test)]
+    #[must_use]
     pub fn behind(self, time: Duration) -> Self {
         Self {
             wall: self.wall - time,

@@ -140,9 +140,9 @@ async fn a_watch_shows_each_event_once_and_that_it_broke() {
         maps.delete(name, &DeleteParams::default()).await.unwrap();
     };
     for number in 0..LOSSES {
-        let list = maps.list(&ListParams::default()).await.unwrap();
         let name = |map: ConfigMap| map.metadata.name.unwrap();
-        let there: Vec<_> = list.items.into_iter().map(name).collect();
+        let all = maps.list(&ListParams::default()).await.unwrap();
+        let there: Vec<_> = all.items.into_iter().map(name).collect();
 
         let mut watch = Running::start(world.kubectl(&words(WATCH)));
         assert_eq!(row(&watch.line().await.unwrap()).0, "EVENT");

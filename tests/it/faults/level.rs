@@ -119,7 +119,6 @@ async fn two_hundred_losses_leave_nothing_behind() {
         settled.is_ok(),
         "memory, threads and files: {before:?}, {now:?}"
     );
-    println!("memory, threads and files: {before:?}, {now:?}");
     proxy.signal("TERM");
     assert_eq!(proxy.ended().await.0, Some(0));
 }

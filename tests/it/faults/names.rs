@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::local::{Local, Outcome, Version, read};
 use super::{LENGTH, download};
+use crate::guard::left_out;
 use crate::harness::{DEADLINE, Proxy, World};
 use crate::networks::{ARM, LOGIN, RELAY};
 
@@ -71,7 +72,7 @@ async fn start(world: &World) -> Option<Proxy> {
         .await
         .unwrap();
     if !allowed.success() {
-        println!("left out: nobody may have a view of the file system of their own here");
+        left_out("nobody may have a view of the file system of their own here");
         return None;
     }
     let mut command = in_view(world, &world.arcproxy(&["-n", "edge-demo", "-g", "demo"]));

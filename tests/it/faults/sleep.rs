@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::local::{Local, Outcome, Version, read};
 use super::{RECOVERY, SILENCE, all_tunnels};
+use crate::guard::left_out;
 use crate::harness::{Proxy, Ran, World};
 
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
@@ -38,7 +39,7 @@ impl Machine {
     /// None where the library is not installed.
     async fn start() -> Option<Self> {
         let Some(library) = library() else {
-            println!("left out: libfaketime is not installed");
+            left_out("libfaketime is not installed");
             return None;
         };
         let world = World::new().await;

@@ -41,7 +41,7 @@ fn code(folder: &Path) -> String {
     clippy::print_stderr,
     reason = "who reads that a test passed may want to know what it did not try"
 )]
-fn left_out(why: &str) {
+pub(crate) fn left_out(why: &str) {
     eprintln!("left out: {why}");
 }
 
