@@ -55,7 +55,7 @@ async fn again(local: Local, method: Method, path: &str, body: String, over: Can
                 let is_expected = status.is_success() || status.is_server_error();
                 assert!(is_expected, "{method} {path}: {status}");
             }
-            sleep(Duration::from_millis(30)).await;
+            sleep(Duration::from_millis(150)).await;
         }
     };
     over.run_until_cancelled(asking).await;

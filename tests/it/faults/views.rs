@@ -23,6 +23,8 @@ use crate::harness::{DEADLINE, World};
 use crate::kube_client::client;
 
 pub(super) const LOSSES: usize = 100;
+/// How long all of them may take.
+const LONG: Duration = Duration::from_mins(4);
 
 /// A client that goes straight to the apiserver.
 pub(super) async fn direct(world: &World) -> Client {
@@ -97,7 +99,7 @@ async fn an_informer_ends_up_with_what_the_apiserver_has() {
         let is_it = |map: &ConfigMap| map.metadata.name.as_deref() == Some(&name);
         store.find(is_it).is_some()
     };
-    timeout(DEADLINE, change(&world, is_seen))
+    timeout(LONG, change(&world, is_seen))
         .await
         .expect("in time");
 
@@ -207,7 +209,7 @@ pub(super) async fn sees_everything_once(
             () = changing => {}
         }
     };
-    timeout(DEADLINE, Box::pin(both)).await.expect("in time");
+    timeout(LONG, Box::pin(both)).await.expect("in time");
     assert_eq!(*events.lock().unwrap(), expected);
 }
 
