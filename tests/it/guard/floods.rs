@@ -315,7 +315,7 @@ async fn bear(attacks: &[(&str, u8, Attack)]) {
         let serving = async {
             let mut asked = 0;
             // For as long as the flood goes on, and others are served.
-            while asked < 20 || end != NONE && ended.load(Ordering::SeqCst) == NONE {
+            while asked < 10 || end != NONE && ended.load(Ordering::SeqCst) == NONE {
                 assert_eq!(local.ask(health).await.status, 200, "{what}");
                 asked += 1;
             }
