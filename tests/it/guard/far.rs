@@ -237,7 +237,7 @@ async fn an_answers_head_without_an_end_is_read_so_far_and_no_further() {
             }
             let held = proxy.resident().saturating_sub(before);
             assert!(held < 64, "{what}: {held} MiB are held");
-            if asked >= 20 && (answered.is_some() || !is_told) {
+            if asked >= 8 && (answered.is_some() || !is_told) {
                 break;
             }
         }

@@ -229,10 +229,6 @@ type Attack = fn(u32) -> (Vec<u8>, Vec<u8>);
 
 /// Each with the code that it is to be ended with.
 const ATTACKS: [(&str, u8, Attack); 10] = [
-    ("rapid reset", NONE, |stream| {
-        let reset = frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
-        (Vec::new(), reset.repeat(1_000))
-    }),
     ("continuation", CALM, |stream| {
         let more = frame(CONTINUATION, 0, stream, &field("x", &"y".repeat(15_000)));
         (frame(HEADERS, 0, stream, &[0x88]), more.repeat(10))
@@ -245,6 +241,10 @@ const ATTACKS: [(&str, u8, Attack); 10] = [
         let (large, again) = bomb(stream);
         let begun = frame(HEADERS, 0, stream, &[0x88]);
         ([begun, large].concat(), again)
+    }),
+    ("rapid reset", NONE, |stream| {
+        let reset = frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
+        (Vec::new(), reset.repeat(1_000))
     }),
     ("settings", NONE, |_| {
         (
@@ -279,8 +279,13 @@ const ATTACKS: [(&str, u8, Attack); 10] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_headers_from_the_far_side_is_borne() {
+    bear(&ATTACKS[..3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_from_the_far_side_is_borne() {
-    bear(&ATTACKS[..6]).await;
+    bear(&ATTACKS[3..6]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,7 +315,7 @@ async fn bear(attacks: &[(&str, u8, Attack)]) {
         let serving = async {
             let mut asked = 0;
             // For as long as the flood goes on, and others are served.
-            while asked < 20 || end != NONE && ended.load(Ordering::SeqCst) == NONE {
+            while asked < 10 || end != NONE && ended.load(Ordering::SeqCst) == NONE {
                 assert_eq!(local.ask(health).await.status, 200, "{what}");
                 asked += 1;
             }

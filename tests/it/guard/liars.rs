@@ -318,37 +318,49 @@ async fn a_next_page_elsewhere_is_not_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_an_end_is_read_so_far_and_no_further() {
+async fn an_answer_of_entras_without_an_end_is_read_so_far_and_no_further() {
+    answers_without_an_end(Place::Entra).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_arms_without_an_end_is_read_so_far_and_no_further() {
+    answers_without_an_end(Place::Arm).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_a_relays_without_an_end_is_read_so_far_and_no_further() {
+    answers_without_an_end(Place::Relay).await;
+}
+
+async fn answers_without_an_end(place: Place) {
     let world = World::new().await;
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for place in PLACES {
-        for (what, words, again) in [
-            (
-                "a header",
-                "HTTP/1.1 200 OK\r\nX: ",
-                "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
-            ),
-            (
-                "headers",
-                "HTTP/1.1 200 OK\r\n",
-                "X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n",
-            ),
-            (
-                "a body",
-                chunked,
-                "28\r\nyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n",
-            ),
-            (
-                "a refusal",
-                "HTTP/1.1 403 Forbidden\r\n\r\n",
-                "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
-            ),
-        ] {
-            let liar = Liar::saying(&world, words.as_bytes().to_vec(), again).await;
-            let (ran, most) = liar.run(&world, place).await;
-            ran.failed(place.code(), &[]);
-            assert!(most < 96, "{place:?}: {what} took {most} MiB");
-        }
+    for (what, words, again) in [
+        (
+            "a header",
+            "HTTP/1.1 200 OK\r\nX: ",
+            "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+        ),
+        (
+            "headers",
+            "HTTP/1.1 200 OK\r\n",
+            "X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n",
+        ),
+        (
+            "a body",
+            chunked,
+            "28\r\nyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n",
+        ),
+        (
+            "a refusal",
+            "HTTP/1.1 403 Forbidden\r\n\r\n",
+            "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+        ),
+    ] {
+        let liar = Liar::saying(&world, words.as_bytes().to_vec(), again).await;
+        let (ran, most) = liar.run(&world, place).await;
+        ran.failed(place.code(), &[]);
+        assert!(most < 96, "{place:?}: {what} took {most} MiB");
     }
 }
 

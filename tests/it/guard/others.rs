@@ -229,6 +229,19 @@ async fn links_lead_nowhere_else() {
     assert_eq!(std::fs::read_dir(&lure).unwrap().count(), 0);
     proxy.signal("TERM");
     proxy.ended().await;
+    // Nor is a file of it another's second name once it is written.
+    let state = world.path(".local/state/arcproxy");
+    std::fs::remove_file(&state).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    let relays = state.join("relays.json");
+    let second = world.path("second");
+    std::fs::write(&second, "# mine\n").unwrap();
+    std::fs::hard_link(&second, &relays).unwrap();
+    let command = ["--", "true"];
+    world.run(&[&DEMO[..], &command].concat()).await.ok();
+    assert_eq!(std::fs::read_to_string(&second).unwrap(), "# mine\n");
+    let written = std::fs::read_to_string(&relays).unwrap();
+    assert!(written.contains("edge-demo"), "{written}");
 
     // A lock that leads to another file neither makes nor empties it.
     let target = world.path("target");
