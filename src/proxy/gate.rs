@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
 use super::listener::Visitor;
@@ -95,6 +95,11 @@ impl<U: Upstream> Gate<U> {
         let anonymous = !request.headers().contains_key(header::AUTHORIZATION);
         if anonymous && request.uri().path() == "/healthz" {
             return respond::plain(StatusCode::OK, "text/plain", "ok");
+        }
+        if request.version() == Version::HTTP_10 {
+            // Where a length is missing it would take an answer that is cut for a whole one.
+            let why = "arcproxy: HTTP/1.0 is not spoken here; ask with HTTP/1.1 or HTTP/2";
+            return respond::refused(StatusCode::HTTP_VERSION_NOT_SUPPORTED, why);
         }
         let Some(route) = self.route(&request) else {
             let why = "arcproxy: this listener only serves the user whose kubeconfig names it";

@@ -150,3 +150,29 @@ async fn an_upload_that_is_taken_back_is_not_whole_however_it_is_said() {
         assert!(!bodies.contains(&part), "reset with {code}");
     }
 }
+
+/// All that is answered to `said` over HTTP/1.
+async fn told(said: &str) -> String {
+    let (mut client, _far) = connection(false).await;
+    client.write_all(said.as_bytes()).await.expect("says it");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_is_turned_away() {
+    let request = "GET /api HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer t\r\n\r\n";
+    let answer = told(request).await;
+    assert!(answer.contains(" 505 "), "{answer}");
+    assert!(answer.contains("\"kind\":\"Status\""), "{answer}");
+    // One that only looks whether anybody is there may.
+    let answer = told("GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n").await;
+    assert!(
+        answer.contains(" 200 ") && answer.ends_with("ok"),
+        "{answer}"
+    );
+    let request = "GET /api HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer t\r\nConnection: close\r\n\r\n";
+    let answer = told(request).await;
+    assert!(answer.ends_with("answered"), "{answer}");
+}

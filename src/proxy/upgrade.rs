@@ -1,8 +1,9 @@
 //! Forwarding a request that turns its connection into a stream: `exec`, `attach`, `cp`,
 //! `port-forward`, over SPDY or WebSocket. What is inside is not looked at.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use http_body_util::{Either, Empty, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::listener::Visitor;
 use super::{AnswerBody, Upstream, forward, respond};
@@ -21,6 +22,10 @@ use crate::shutdown::Drain;
 const BUFFER: usize = 16 << 10;
 /// How often an idle direction is flushed; shorter than the relay's patience with idle streams.
 const NUDGE: Duration = Duration::from_secs(10);
+
+/// How long one direction may be silent after the other has ended: by then a far side that is gone
+/// without a word is not coming back, and a client pings more often.
+const LAST_WORDS: Duration = Duration::from_mins(1);
 
 /// Whether `request` asks for an upgrade (RFC 9110, section 7.8).
 pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
@@ -110,7 +115,8 @@ enum End {
 }
 
 /// Copies both ways. Each direction ends by itself: one that has ended, or whose sink takes no
-/// more, leaves the other one running, so that no word already said is lost.
+/// more, leaves the other one running for as long as it has something to say, so that no word
+/// already said is lost.
 async fn copy<C, F>(client: C, far: F)
 where
     C: AsyncRead + AsyncWrite,
@@ -118,20 +124,37 @@ where
 {
     let (client_reader, client_writer) = split(client);
     let (far_reader, far_writer) = split(far);
-    let mut up = pin!(pump(client_reader, far_writer));
-    let mut down = pin!(pump(far_reader, client_writer));
+    let (sent, heard) = (AtomicU64::new(0), AtomicU64::new(0));
+    let mut up = pin!(pump(client_reader, far_writer, &sent));
+    let mut down = pin!(pump(far_reader, client_writer, &heard));
     tokio::select! {
         // A client that is gone wants nothing more.
         end = &mut up => if end != End::SourceBroke {
-            down.await;
+            finish(down, &heard).await;
         },
         end = &mut down => if end == End::Source {
-            up.await;
+            finish(up, &sent).await;
         },
     }
 }
 
-async fn pump(mut source: impl AsyncRead + Unpin, mut sink: impl AsyncWrite + Unpin) -> End {
+/// Lets `pumping` go on until it ends, or `moved` says that it has moved nothing for long.
+async fn finish(mut pumping: Pin<&mut impl Future<Output = End>>, moved: &AtomicU64) {
+    loop {
+        let before = moved.load(Ordering::Relaxed);
+        let ended = timeout(LAST_WORDS, pumping.as_mut()).await.is_ok();
+        if ended || moved.load(Ordering::Relaxed) == before {
+            return;
+        }
+    }
+}
+
+/// Copies until one side ends or breaks, and counts in `moved` what it has passed on.
+async fn pump(
+    mut source: impl AsyncRead + Unpin,
+    mut sink: impl AsyncWrite + Unpin,
+    moved: &AtomicU64,
+) -> End {
     let mut buffer = vec![0; BUFFER];
     let mut nudge = interval(NUDGE);
     nudge.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -155,6 +178,7 @@ async fn pump(mut source: impl AsyncRead + Unpin, mut sink: impl AsyncWrite + Un
                 return sink.shutdown().await;
             }
             sink.write_all(&buffer[..count]).await?;
+            moved.fetch_add(count as u64, Ordering::Relaxed);
             sink.flush().await
         };
         match passed.await {
@@ -178,6 +202,7 @@ fn keep_upgrade(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use tokio::io::duplex;
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -225,6 +250,28 @@ mod tests {
         heard_all.expect("reads to the end");
         assert_eq!(heard, last);
         copying.await.expect("ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_direction_that_is_left_over_may_speak_on_and_not_be_silent() {
+        for is_client_first in [true, false] {
+            let (client, near) = duplex(64);
+            let (far, cluster) = duplex(64);
+            let copying = tokio::spawn(copy(near, far));
+            let (mut first, mut second) = if is_client_first {
+                (client, cluster)
+            } else {
+                (cluster, client)
+            };
+            first.shutdown().await.expect("half-closes");
+            for _ in 0..10 {
+                sleep(Duration::from_secs(50)).await;
+                second.write_all(b"more").await.expect("it is taken");
+                first.read_exact(&mut [0; 4]).await.expect("it comes");
+            }
+            let ended = timeout(2 * LAST_WORDS, copying).await;
+            ended.expect("it ends in time").expect("no panic");
+        }
     }
 
     fn request(version: Version, connection: &str, upgrade: Option<&str>) -> Request<()> {

@@ -47,10 +47,6 @@ use crate::clock::Walls;
 
 /// How long the answer to an upgrade may take.
 const UPGRADE_DEADLINE: Duration = Duration::from_mins(1);
-/// How long an HTTP/1.1 tunnel may have been idle and be trusted,
-const UNSURE: Duration = Duration::from_secs(5);
-/// and how long an answer is waited for on one that is not, where the request may be sent twice.
-const SILENCE: Duration = Duration::from_millis(1750);
 /// How often a request is moved to another tunnel.
 const MOVES: u32 = 3;
 /// The longest pause before the second move; each one after it may be twice as long.
@@ -151,7 +147,7 @@ impl<B: Outgoing> Pool<B> {
         let mut account = Account::of(&request);
         let mut request = request.map(Upload::new);
         let again = Again::of(&mut request);
-        let may_move = again.as_ref().is_some_and(Again::is_harmless);
+        let harmless = again.as_ref().filter(|again| again.is_harmless());
         let (mut moves, mut waited) = (0, Duration::ZERO);
         let answer = loop {
             let tunnel = self.inner.tunnel(&mut waited).await;
@@ -160,8 +156,8 @@ impl<B: Outgoing> Pool<B> {
                 Ok(tunnel) => tunnel,
                 Err(error) => break Err(error),
             };
-            let may_move = may_move && moves < MOVES;
-            let sending = self.inner.clone().send(tunnel, request, may_move);
+            let harmless = harmless.filter(|_| moves < MOVES);
+            let sending = self.inner.clone().send(tunnel, request, harmless);
             let failure = match sending.await {
                 Ok(response) => break Ok(response),
                 Err(failure) => failure,
@@ -295,13 +291,13 @@ fn silent<B>() -> Failure<B> {
 }
 
 impl<B: Outgoing> Inner<B> {
-    /// Sends `request` on `tunnel`. One that may be moved is given up when the tunnel comes into
+    /// Sends `request` on `tunnel`. One that is `harmless` is given up when the tunnel comes into
     /// doubt.
     async fn send(
         self: Arc<Self>,
         tunnel: Tunnel<B>,
         mut request: Request<Upload<B>>,
-        may_move: bool,
+        harmless: Option<&Again>,
     ) -> Result<Response<PooledBody>, Failure<B>> {
         match tunnel {
             Tunnel::Http2(mut sender, stream, far_side) => {
@@ -309,7 +305,7 @@ impl<B: Outgoing> Inner<B> {
                 request.body_mut().place(stream.upload());
                 let waiting = stream.wait();
                 let sending = sender.try_send_request(request);
-                let response = if may_move {
+                let response = if harmless.is_some() {
                     tokio::select! {
                         biased;
                         sent = sending => sent?,
@@ -321,23 +317,8 @@ impl<B: Outgoing> Inner<B> {
                 drop(waiting);
                 Ok(PooledBody::of(response, stream))
             }
-            Tunnel::Http1(mut http1) => {
-                connection::for_http1(&mut request, &http1.idle.far_side);
-                // HTTP/1.1 has no ping: what has long been idle may have been cut without a word.
-                let is_unsure = may_move && http1.idle.since.elapsed() >= UNSURE;
-                let sending = http1.idle.sender.try_send_request(request);
-                let response = if is_unsure {
-                    let Ok(sent) = timeout(SILENCE, sending).await else {
-                        self.doubt_idle();
-                        return Err(silent());
-                    };
-                    sent?
-                } else {
-                    sending.await?
-                };
-                let place = Checkout::new(http1, self);
-                Ok(PooledBody::of(response, place))
-            }
+            // In a box, since its room would be kept where it is not needed, too.
+            Tunnel::Http1(http1) => Box::pin(self.send_http1(http1, request, harmless)).await,
         }
     }
 

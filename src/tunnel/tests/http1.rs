@@ -1,5 +1,10 @@
 //! A far side without HTTP/2.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::{get, world};
 
 #[tokio::test]
@@ -17,6 +22,26 @@ async fn without_http2_tunnels_are_kept_and_used_again() {
         "{} dials for sequential requests",
         world.dials()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_http2_a_late_answer_is_taken_and_costs_no_tunnel() {
+    let world = world(&["http/1.1"], |_| {});
+    let some = |count| futures_util::future::try_join_all((0..count).map(|_| world.get("/")));
+    some(6).await.expect("answers");
+    sleep(Duration::from_secs(6)).await;
+    let before = world.dials();
+    let releasing = async {
+        while world.far.holding.load(Ordering::Relaxed) < 2 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        // It is asked a second time, and answers the first.
+        world.far.release.notify_one();
+    };
+    let (held, ()) = tokio::join!(world.get("/held"), releasing);
+    held.expect("an answer");
+    some(3).await.expect("answers");
+    assert_eq!(world.dials(), before + 1, "those that wait are still there");
 }
 
 #[tokio::test(start_paused = true)]

@@ -172,7 +172,7 @@ async fn one_late_answer_to_a_ping_is_forgotten() {
     let hiccup = async {
         sleep(Duration::from_millis(700)).await;
         world.fall_silent();
-        sleep(Duration::from_millis(1000)).await;
+        sleep(Duration::from_secs(1)).await;
         world.speak_again();
         world.far.release.notify_waiters();
     };
