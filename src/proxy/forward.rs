@@ -8,7 +8,7 @@ use super::{AnswerBody, Upstream, respond};
 use crate::whole::Whole;
 
 /// Headers that are about the connection, not about the request (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -45,6 +45,10 @@ pub(super) async fn answer<U: Upstream>(
 
 /// Takes away what is about the connection, and what `Connection` says is.
 pub(super) fn strip(headers: &mut HeaderMap) {
+    // As over HTTP/2, nearly always.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     let trailers = headers
         .get_all(header::TE)
         .iter()

@@ -151,19 +151,26 @@ impl Aad {
         id: &ClusterId,
     ) -> Result<HeaderValue, Error> {
         let now = clock.now();
-        match self.state() {
-            Some(state) if now < state.token.expires && now.abs_diff(state.at) < STALE_SECONDS => {
-                Ok(state.header)
-            }
-            Some(state) if now < state.token.expires => Ok(self.sign(state, clock, id)?.header),
-            _ => {
-                let renewing = self.renew(clock, id, Reason::Due);
-                wait::patiently((Code::SignInUnreachable, "a token"), renewing).await?;
-                self.state().map(|state| state.header).ok_or_else(|| {
-                    Error::new(Code::SignInRefused, "there is no token for the cluster")
-                })
-            }
+        if let Some(header) = self.signed_lately(now) {
+            return Ok(header);
         }
+        if let Some(state) = self.state().filter(|state| now < state.token.expires) {
+            return Ok(self.sign(state, clock, id)?.header);
+        }
+        let renewing = self.renew(clock, id, Reason::Due);
+        wait::patiently((Code::SignInUnreachable, "a token"), renewing).await?;
+        self.state()
+            .map(|state| state.header)
+            .ok_or_else(|| Error::new(Code::SignInRefused, "there is no token for the cluster"))
+    }
+
+    /// What was signed not too long before `now`. Every request comes by here: the token itself is
+    /// not copied.
+    fn signed_lately(&self, now: u64) -> Option<HeaderValue> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = state.as_ref()?;
+        let is_good = now < state.token.expires && now.abs_diff(state.at) < STALE_SECONDS;
+        is_good.then(|| state.header.clone())
     }
 
     async fn refresh(
