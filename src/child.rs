@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use rustix::process::{Pid, Signal, getpgrp, kill_process, test_kill_process};
 use rustix::termios::tcgetpgrp;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::process::{Child, Command};
@@ -45,8 +45,11 @@ impl PrivateKubeconfig {
         let write = || {
             let folder = std::env::temp_dir();
             check_temporary(&folder)?;
-            sweep(&folder, PRIVATE, is_nobodys);
-            let mut file = NamedTempFile::with_prefix(PRIVATE)?;
+            sweep(&folder, PRIVATE, |path| {
+                is_nobodys(path) && !is_anybodys(path)
+            });
+            let prefix = format!("{PRIVATE}{}-", std::process::id());
+            let mut file = NamedTempFile::with_prefix(prefix)?;
             // Where nothing can be locked, nothing is swept either.
             let _ = file.as_file().try_lock();
             file.write_all(text.as_bytes())?;
@@ -68,6 +71,19 @@ impl PrivateKubeconfig {
     pub fn path(&self) -> &std::path::Path {
         &self.path
     }
+}
+
+/// Whether the run that the name tells of is there: another program may have put a file of its own
+/// in the place of the one that is locked, as editors do.
+fn is_anybodys(path: &std::path::Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let id = name
+        .and_then(|name| name.strip_prefix(PRIVATE)?.split('-').next()?.parse().ok())
+        .and_then(Pid::from_raw);
+    id.is_some_and(|id| {
+        let found = test_kill_process(id);
+        found != Err(rustix::io::Errno::SRCH)
+    })
 }
 
 /// What the command has no use for, since the proxy signs in for it.
@@ -193,12 +209,39 @@ fn exit_code(status: ExitStatus) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use super::*;
 
     #[test]
     fn a_signal_is_told_as_shells_do() {
         assert_eq!(exit_code(ExitStatus::from_raw(3 << 8)), 3);
         assert_eq!(exit_code(ExitStatus::from_raw(15)), 143);
+    }
+
+    #[test]
+    fn the_name_tells_whose_it_is() {
+        let named = |id: &str| PathBuf::from(format!("/tmp/{PRIVATE}{id}-a1b2c3"));
+        assert!(is_anybodys(&named(&std::process::id().to_string())));
+        let mut gone = std::process::Command::new("true").spawn().expect("starts");
+        gone.wait().expect("ends");
+        assert!(!is_anybodys(&named(&gone.id().to_string())));
+        assert!(!is_anybodys(&named("nobody")));
+        assert!(!is_anybodys(Path::new("/tmp/other")));
+    }
+
+    #[test]
+    fn what_took_the_place_of_a_private_kubeconfig_stays_while_its_run_lives() {
+        let kubeconfig = PrivateKubeconfig::write("x").expect("writes");
+        let other = NamedTempFile::new_in(std::env::temp_dir()).expect("a file");
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_mins(2);
+        other
+            .as_file()
+            .set_modified(long_ago)
+            .expect("sets the time");
+        other.persist(kubeconfig.path()).expect("replaces");
+        PrivateKubeconfig::write("y").expect("writes");
+        assert!(kubeconfig.path().exists());
     }
 
     #[test]

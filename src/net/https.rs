@@ -34,6 +34,9 @@ const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
 const ANSWER_LIMIT: usize = 8 << 20;
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_mins(1);
+/// How long a server may be silent while it is asked until it is pinged over HTTP/2, and how long
+/// the answer to that may take: a connection may have gone while the machine slept.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// An HTTPS client.
 #[derive(Clone)]
@@ -91,6 +94,9 @@ impl Https {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
+            .timer(TokioTimer::new())
+            .http2_keep_alive_interval(SILENCE)
+            .http2_keep_alive_timeout(SILENCE)
             .build(connector.clone());
         Ok(Self {
             client,

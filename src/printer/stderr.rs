@@ -63,11 +63,13 @@ fn write(text: &[u8], patience: Duration) {
 #[cfg(unix)]
 fn takes(patience: Duration) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
 
     let stderr = io::stderr();
     let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
     let patience = Timespec::try_from(patience).ok();
-    !matches!(poll(&mut fds, patience.as_ref()), Ok(0))
+    // A signal ends the wait: who sent it must not be kept waiting either.
+    !matches!(poll(&mut fds, patience.as_ref()), Ok(0) | Err(Errno::INTR))
 }
 
 #[cfg(not(unix))]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::again::Again;
 use super::checkout::{Checkout, Http1, Idle};
@@ -29,7 +29,7 @@ const UNSURE: Duration = Duration::from_secs(5);
 /// and how long an answer is waited for on one that is not, before a request that may be sent twice
 /// is.
 const SILENCE: Duration = Duration::from_millis(1750);
-/// How long the tunnel for that may take: after it, both are given up.
+/// How long the tunnel for that may take: after it, or where it failed before, both are given up.
 const BESIDE: Duration = Duration::from_secs(10);
 /// How many HTTP/1.1 tunnels are dialled at once; a tunnel that comes back is there sooner.
 pub(super) const HTTP1_DIALS: usize = 8;
@@ -70,7 +70,9 @@ impl<B: Outgoing> Inner<B> {
                 biased;
                 sent = sending => sent?,
                 answer = Box::pin(self.beside(again)) => {
-                    self.doubt_idle();
+                    if answer.is_ok() {
+                        self.doubt_idle();
+                    }
                     return answer;
                 }
             },
@@ -79,9 +81,19 @@ impl<B: Outgoing> Inner<B> {
         Ok(PooledBody::of(response, Checkout::new(http1, self)))
     }
 
-    /// Sends a request once more, on a new tunnel, when its answer is late.
+    /// Sends a request once more, on a new tunnel, when its answer is late. Where that fails, the
+    /// first one may still be answered: for so long the failure is not told.
     async fn beside(self: &Arc<Self>, again: &Again) -> Result<Response<PooledBody>, Failure<B>> {
         sleep(SILENCE).await;
+        let end = Instant::now() + BESIDE;
+        let answer = self.anew(again).await;
+        if answer.is_err() {
+            sleep_until(end).await;
+        }
+        answer
+    }
+
+    async fn anew(self: &Arc<Self>, again: &Again) -> Result<Response<PooledBody>, Failure<B>> {
         let failed = |error| Failure {
             error,
             unsent: None,

@@ -91,7 +91,7 @@ struct Inner<B> {
     http1_only: AtomicBool,
     /// Set once a tunnel has opened: an agent that is away now may come back.
     has_worked: AtomicBool,
-    /// The clocks at the start, or after the last sleep.
+    /// The clocks when a tunnel was last looked for.
     walls: Mutex<Walls>,
     /// The tasks that drive connections and dials.
     tasks: TaskTracker,

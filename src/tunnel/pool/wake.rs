@@ -9,12 +9,11 @@ impl<B: Outgoing> Inner<B> {
     /// one is taken. A clock that somebody set looks the same, and costs a dial.
     pub(super) fn wake(&self) {
         let now = Walls::now();
-        let mut before = lock(&self.walls);
-        if !now.have_jumped_since(*before) {
+        // Two clocks drift apart in days: what counts is what happened since the last request.
+        let before = std::mem::replace(&mut *lock(&self.walls), now);
+        if !now.have_jumped_since(before) {
             return;
         }
-        *before = now;
-        drop(before);
         tracing::info!("the clock jumped: the tunnels from before are in doubt");
         for lane in &*lock(&self.lanes) {
             lane.pulse().doubt();

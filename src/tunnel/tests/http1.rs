@@ -45,6 +45,27 @@ async fn without_http2_a_late_answer_is_taken_and_costs_no_tunnel() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_http2_a_late_answer_needs_no_other_tunnel() {
+    let world = world(&["http/1.1"], |_| {});
+    let some = |count| futures_util::future::try_join_all((0..count).map(|_| world.get("/")));
+    some(6).await.expect("answers");
+    sleep(Duration::from_secs(6)).await;
+    let before = world.dials();
+    // What is open goes on; nothing more can be opened.
+    world.far.away.store(true, Ordering::Relaxed);
+    let releasing = async {
+        while world.dials() == before {
+            sleep(Duration::from_millis(10)).await;
+        }
+        sleep(Duration::from_secs(3)).await;
+        world.far.release.notify_one();
+    };
+    let (held, ()) = tokio::join!(world.get("/held"), releasing);
+    held.expect("an answer");
+    some(3).await.expect("those that wait are still there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_http2_watches_leave_room_for_requests() {
     let world = world(&["http/1.1"], |_| {});
     world.pool.warm().await.expect("warms");
