@@ -62,6 +62,8 @@ async fn without_http2_a_late_answer_needs_no_other_tunnel() {
     };
     let (held, ()) = tokio::join!(world.get("/held"), releasing);
     held.expect("an answer");
+    let asked = world.far.holding.load(Ordering::Relaxed);
+    assert_eq!(asked, 1, "where it was asked first");
     some(3).await.expect("those that wait are still there");
 }
 
