@@ -49,6 +49,9 @@ const SETTLE: Duration = Duration::from_secs(90);
 /// How much more memory an idle connection may leave behind, and so many of them at most: as many
 /// as the client lets in at a time without a token.
 const LEFT_IDLE_KIB: u64 = 40;
+/// How much more memory the client may hold in the second half of the load than in the first,
+/// however large that is: more would be a leak.
+const GROWTH_KIB: u64 = 16 << 10;
 const IDLE: usize = 2_048;
 
 /// What is asked for.
@@ -155,7 +158,7 @@ pub(crate) async fn run(emulator: &Emulator, settings: Settings) -> Result<u8, E
     let (mut wrong, idle) = ended??;
     let may = may_be_left(&settings);
     let after = settled(&process, before, may).await?;
-    wrong.extend(left(before, after, may));
+    wrong.extend(left(before, after, may).into_iter().chain(growth(&samples)));
     wrong.extend(client.stop().await?);
     let report = Report {
         seed: settings.seed,
@@ -247,4 +250,39 @@ fn left(before: Usage, after: Usage, may: Usage) -> Vec<String> {
             format!("the client holds {after} {what}, {before} before the load (and {left} more would do)")
         })
         .collect()
+}
+
+/// By how much the client went on to grow under the same load, if that is too much.
+fn growth(samples: &[(f64, Usage)]) -> Option<String> {
+    let (first, second) = samples.split_at(samples.len() / 2);
+    let most = |samples: &[(f64, Usage)]| {
+        let held = samples.iter().map(|(_, usage)| usage.resident_kib);
+        held.max().unwrap_or_default()
+    };
+    let (before, after) = (most(first), most(second));
+    (!first.is_empty() && after > before + GROWTH_KIB).then(|| {
+        format!("the client held up to {before} KiB of memory in the first half and {after} in the second (and {GROWTH_KIB} more would do)")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_goes_on_growing_is_told() {
+        let samples = |kib: &[u64]| -> Vec<_> {
+            let usage = |resident_kib| Usage {
+                resident_kib,
+                threads: 1,
+                descriptors: 1,
+            };
+            kib.iter().map(|kib| (0.0, usage(*kib))).collect()
+        };
+        assert_eq!(growth(&samples(&[])), None);
+        assert_eq!(growth(&samples(&[9_000])), None);
+        assert_eq!(growth(&samples(&[9_000, 60_000, 50_000, 70_000])), None);
+        let told = growth(&samples(&[9_000, 60_000, 50_000, 80_000]));
+        assert!(told.expect("it is told").contains("80000"));
+    }
 }
