@@ -11,6 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Fetches something. Whoever waits for it may go away, such as a kubectl that is interrupted: it
 /// goes on, since others want it too and somebody may be signing in for it.
+///
+/// The end of the runtime ends it; nothing else waits for it then.
 pub(super) async fn on_its_own<T: Send + 'static>(
     fetching: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {

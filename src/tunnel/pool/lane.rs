@@ -175,7 +175,8 @@ impl Load {
 
     /// The body that counts as bulk up to `until` does so no more.
     fn calm(&self, until: u64) {
-        // Where another body does, that one's time is there.
+        // Another body's time stays if it was stored later; one stored earlier is back with that
+        // body's next mebibyte.
         let _ = self
             .bulk_until
             .compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
