@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
+use super::bulk_reader::BulkReader;
 use super::issuer::Untrusted;
 use super::tcp;
 use super::web_proxy::{self, Failure, WebProxies, WebProxy, WebProxyError};
@@ -40,7 +41,10 @@ pub struct Tls(Arc<ClientConfig>);
 pub type Connection = TlsStream<Way>;
 
 /// What TLS with the host runs on.
-type Way = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+type Way = Either<Socket, Box<TlsStream<Socket>>>;
+
+/// A connection's socket.
+type Socket = BulkReader<TcpStream>;
 
 /// Why a connection could not be opened. Each names the host.
 #[derive(Debug)]
@@ -92,7 +96,7 @@ impl Net {
         port: u16,
     ) -> Result<Connection, ConnectError> {
         let Some(proxy) = self.proxies.to(host, port) else {
-            let tcp = tcp::open(host, port).await?;
+            let tcp = BulkReader::new(tcp::open(host, port).await?);
             return handshake(tls, host, Either::Left(tcp), || format!("{host}:{port}")).await;
         };
         let target = target(host, port);
@@ -111,7 +115,7 @@ impl Net {
 
     /// A connection to `proxy` itself.
     async fn reach(&self, proxy: &WebProxy) -> Result<Way, ConnectError> {
-        let tcp = tcp::open(&proxy.host, proxy.port).await?;
+        let tcp = BulkReader::new(tcp::open(&proxy.host, proxy.port).await?);
         if !proxy.is_tls {
             return Ok(Either::Left(tcp));
         }

@@ -2,6 +2,7 @@
 //! share. Every connection that arcproxy opens to the outside is opened here.
 
 mod ahead;
+mod bulk_reader;
 mod connect;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
@@ -17,6 +18,7 @@ mod tls;
 mod web_proxy;
 
 pub(crate) use ahead::{Ahead, Place};
+pub(crate) use bulk_reader::BulkReader;
 pub(crate) use connect::is_certificate;
 pub use connect::{ConnectError, Connection, Net, Tls};
 pub use https::{Answer, Https, HttpsError};
