@@ -15,7 +15,7 @@ pub(crate) fn frames(data: &[u8]) {
     let (early, later) = sent.split_at(usize::from(*early).min(sent.len()));
     block_on(async {
         let early = Bytes::copy_from_slice(early);
-        let mut stream = RelayStream::new(Wire::new(later, *piece), early).await;
+        let mut stream = RelayStream::new(Wire::new(later, *piece), early);
         let _ = stream.write_all(b"hello").await;
         let _ = stream.flush().await;
         let mut read = Vec::new();

@@ -4,6 +4,7 @@
 //! Kubernetes: bytes go in and come out.
 
 mod dial;
+mod frames;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod stream;

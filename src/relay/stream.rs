@@ -3,10 +3,10 @@
 //! Message boundaries mean nothing. The stream pings while it is polled, since the service drops
 //! what is idle; a pong comes from the relay and says nothing of the agent. A WebSocket has no
 //! half-close, so shutting down only flushes while the other side may still send: the protocol
-//! above says itself that it is done (TLS does, with `close_notify`), and the close frame goes out
-//! once the other side has ended too, or when the stream is dropped: as far as it can be written at
-//! once, and nothing is waited for. Close code 1000 reads as the end of
-//! the stream, which is no proof that the stream was whole; any other code is an error.
+//! above says itself that it is done (TLS does, with `close_notify`). The other side's goodbye is
+//! answered; ours goes out when the stream is dropped, as far as it can be written at once, and
+//! nothing is waited for. Close code 1000 reads as the end of the stream, which is no proof that
+//! the stream was whole; any other code is an error.
 
 use std::future::Future as _;
 use std::io;
@@ -15,38 +15,43 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use futures_util::{Sink as _, Stream as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tungstenite::protocol::frame::coding::{CloseCode, Control};
+
+use super::frames::{FrameReader, FrameWriter, Room, Said};
 
 /// The service or a middlebox drops a stream that is idle for about two minutes.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a pong may take once a ping is out.
 const PONG_DEADLINE: Duration = Duration::from_secs(10);
-/// How much is read at once. The library fills as much with zeros before each attempt, those that
-/// find nothing too; it is TLS beneath that reads from the network, in larger pieces.
-const READ: usize = 4 << 10;
-/// What is gathered before it is written; TLS records hold 16 KiB.
-const BUFFER: usize = 32 << 10;
-/// What one message carries at most.
-const MESSAGE: usize = 64 << 10;
-/// The largest message that is taken; the relay sends far smaller ones.
-const LARGEST: usize = 16 << 20;
 
 /// A hybrid connection as a byte stream over `S`.
 #[derive(Debug)]
 pub struct RelayStream<S: AsyncRead + AsyncWrite + Unpin> {
-    socket: WebSocketStream<S>,
-    unread: Bytes,
+    io: S,
+    /// What came behind the upgrade's answer.
+    early: Bytes,
+    reader: FrameReader,
+    writer: FrameWriter,
+    /// What the relay's last ping said, until the answer is queued.
+    pinged: Option<Vec<u8>>,
+    /// Whether something is to be flushed that nobody will ask to have flushed.
+    is_owing: bool,
     /// Whether the other side has ended, or the connection is broken.
     ended: bool,
     timer: Pin<Box<Sleep>>,
     ping: Ping,
+}
+
+/// What was read.
+enum Came {
+    /// Bytes of the stream.
+    Data,
+    /// All of a frame that carries none.
+    Said(Said),
+    /// A part of such a frame, or the head of another.
+    Part,
 }
 
 /// Where the exchange of pings stands.
@@ -62,43 +67,61 @@ enum Ping {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
     /// The stream over `io`, whose upgrade is done; `read` came behind the upgrade's answer.
-    pub async fn new(io: S, read: Bytes) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ)
-            .write_buffer_size(BUFFER)
-            .max_write_buffer_size(8 * BUFFER)
-            .max_message_size(Some(LARGEST))
-            .max_frame_size(Some(LARGEST));
-        let socket =
-            WebSocketStream::from_partially_read(io, read.into(), Role::Client, Some(config)).await;
+    pub fn new(io: S, read: Bytes) -> Self {
         Self {
-            socket,
-            unread: Bytes::new(),
+            io,
+            early: read,
+            reader: FrameReader::new(),
+            writer: FrameWriter::new(),
+            pinged: None,
+            is_owing: false,
             ended: false,
             timer: Box::pin(sleep(PING_INTERVAL)),
             ping: Ping::Resting,
         }
     }
 
-    /// Sends a ping when one is due, and starts its deadline once it is out.
-    fn poll_ping(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.ended {
-            return Ok(());
+    /// Writes what has been gathered.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.writer.out().is_empty() {
+            let count = ready!(Pin::new(&mut self.io).poll_write(cx, self.writer.out()))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.writer.wrote(count);
         }
-        if self.ping == Ping::Resting && self.timer.as_mut().poll(cx).is_ready() {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes it and flushes.
+    fn poll_all_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_out(cx))?;
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.is_owing = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what the stream itself has to say, as far as it can be written now: an answer to the
+    /// relay's ping, a ping when one is due, whose deadline starts once it is out.
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let is_due =
+            !self.ended && self.ping == Ping::Resting && self.timer.as_mut().poll(cx).is_ready();
+        if (is_due || self.pinged.is_some()) && self.writer.is_full() {
             // What cannot be queued now is at the next poll: the timer stays elapsed.
-            if let Poll::Ready(ready) = Pin::new(&mut self.socket).poll_ready(cx) {
-                ready.map_err(broken)?;
-                Pin::new(&mut self.socket)
-                    .start_send(Message::Ping(Bytes::new()))
-                    .map_err(broken)?;
+            let _ = self.poll_out(cx)?;
+        }
+        if !self.writer.is_full() {
+            if let Some(carried) = self.pinged.take() {
+                self.writer.control(Control::Pong, &carried);
+                self.is_owing = true;
+            }
+            if is_due {
+                self.writer.control(Control::Ping, &[]);
                 self.ping = Ping::Queued;
+                self.is_owing = true;
             }
         }
-        if self.ping == Ping::Queued
-            && let Poll::Ready(sent) = Pin::new(&mut self.socket).poll_flush(cx)
-        {
-            sent.map_err(broken)?;
+        if self.is_owing && self.poll_all_out(cx)?.is_ready() && self.ping == Ping::Queued {
             self.ping = Ping::Sent;
             self.timer.as_mut().reset(Instant::now() + PONG_DEADLINE);
         }
@@ -114,6 +137,68 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
             self.timer.as_mut().reset(Instant::now() + PONG_DEADLINE);
         }
     }
+
+    /// Takes what a control frame said. An error if it says that the stream was cut.
+    fn hear(&mut self, said: Said) -> io::Result<()> {
+        match said {
+            Said::Ping(carried) => {
+                self.heard(false);
+                self.pinged = Some(carried);
+                Ok(())
+            }
+            Said::Pong => {
+                self.heard(true);
+                Ok(())
+            }
+            Said::Close(why) => {
+                self.ended = true;
+                self.pinged = None;
+                // Answered in kind (RFC 6455, section 5.5.1).
+                let code = why.as_ref().map(|(code, _)| code.to_be_bytes());
+                let answer = code.as_ref().map_or(&[][..], <[u8; 2]>::as_slice);
+                self.writer.control(Control::Close, answer);
+                self.is_owing = true;
+                match why {
+                    Some((code, reason)) if code != u16::from(CloseCode::Normal) => {
+                        let why = format!("the relay closed the stream: {code} {reason}");
+                        Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Reads once: into `buf` where the stream's bytes are next, and else what stands between them.
+    fn poll_in(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<Came>> {
+        let (room, is_data) = match self.reader.room() {
+            Room::Own(room) => (room, false),
+            Room::Data(left) => {
+                let left = usize::try_from(left).unwrap_or(usize::MAX);
+                let most = left.min(buf.remaining());
+                (buf.initialize_unfilled_to(most), true)
+            }
+        };
+        let count = if self.early.is_empty() {
+            let mut room = ReadBuf::new(room);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
+            room.filled().len()
+        } else {
+            let count = self.early.len().min(room.len());
+            self.early.copy_to_slice(&mut room[..count]);
+            count
+        };
+        if count == 0 {
+            let why = "the connection ended without a close";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, why)));
+        }
+        let said = self.reader.took(count)?;
+        if is_data {
+            buf.advance(count);
+            return Poll::Ready(Ok(Came::Data));
+        }
+        Poll::Ready(Ok(said.map_or(Came::Part, Came::Said)))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for RelayStream<S> {
@@ -122,86 +207,84 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for RelayStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll_ping(cx)?;
-        while self.unread.is_empty() {
-            if self.ended {
-                return Poll::Ready(Ok(()));
-            }
-            let Poll::Ready(message) = Pin::new(&mut self.socket).poll_next(cx) else {
+        let this = &mut *self;
+        if this.ended || buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        this.poll_own(cx)?;
+        while !this.ended {
+            let Poll::Ready(came) = this.poll_in(cx, buf) else {
                 // Only a stream that is read to its last byte can tell that no pong came.
-                if self.ping == Ping::Sent && self.timer.as_mut().poll(cx).is_ready() {
+                if this.ping == Ping::Sent && this.timer.as_mut().poll(cx).is_ready() {
                     let why = "the relay does not answer pings";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
                 }
                 return Poll::Pending;
             };
-            match message {
-                Some(Ok(Message::Binary(bytes))) => {
-                    self.heard(false);
-                    self.unread = bytes;
+            match came {
+                Ok(Came::Data) => {
+                    this.heard(false);
+                    return Poll::Ready(Ok(()));
                 }
-                Some(Ok(Message::Text(_))) => {
-                    let why = "the relay sent text where bytes were due";
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
-                }
-                Some(Ok(Message::Close(frame))) => {
-                    self.ended = true;
-                    if let Some(frame) = frame
-                        && frame.code != CloseCode::Normal
-                    {
-                        let why = format!(
-                            "the relay closed the stream: {} {}",
-                            u16::from(frame.code),
-                            frame.reason
-                        );
-                        return Poll::Ready(Err(io::Error::new(
-                            io::ErrorKind::ConnectionAborted,
-                            why,
-                        )));
+                Ok(Came::Part) => {}
+                Ok(Came::Said(said)) => {
+                    let heard = this.hear(said);
+                    let answered = this.poll_own(cx);
+                    heard?;
+                    // Who has said goodbye may be gone.
+                    if !this.ended {
+                        answered?;
                     }
                 }
-                Some(Ok(message)) => self.heard(message.is_pong()),
-                None | Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) => {
-                    self.ended = true;
-                }
-                Some(Err(error)) => {
-                    self.ended = true;
-                    return Poll::Ready(Err(broken(error)));
+                Err(error) => {
+                    this.ended = true;
+                    return Poll::Ready(Err(error));
                 }
             }
         }
-        let length = self.unread.len().min(buf.remaining());
-        buf.put_slice(&self.unread[..length]);
-        self.unread.advance(length);
         Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RelayStream<S> {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(broken)?;
-        let length = buf.len().min(MESSAGE);
-        let message = Message::Binary(Bytes::copy_from_slice(&buf[..length]));
-        Pin::new(&mut self.socket)
-            .start_send(message)
-            .map_err(broken)?;
-        Poll::Ready(Ok(length))
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.ended {
+            let why = "the stream has ended";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, why)));
+        }
+        if self.writer.is_full() {
+            ready!(self.poll_out(cx))?;
+        }
+        Poll::Ready(Ok(self.writer.data(bufs)))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_ping(cx)?;
-        Pin::new(&mut self.socket).poll_flush(cx).map_err(broken)
+        self.poll_own(cx)?;
+        self.poll_all_out(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
         if self.ended {
-            return Pin::new(&mut self.socket).poll_close(cx).map_err(broken);
+            return Pin::new(&mut self.io).poll_shutdown(cx);
         }
-        self.poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -212,24 +295,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Drop for RelayStream<S> {
             return;
         }
         let mut cx = Context::from_waker(Waker::noop());
-        let mut socket = Pin::new(&mut self.socket);
-        let goodbye = CloseFrame {
-            code: CloseCode::Normal,
-            reason: "".into(),
-        };
-        if let Poll::Ready(Ok(())) = socket.as_mut().poll_ready(&mut cx)
-            && socket.start_send(Message::Close(Some(goodbye))).is_ok()
-            && let Poll::Ready(Ok(())) = Pin::new(&mut self.socket).poll_flush(&mut cx)
-        {
-            let _ended = Pin::new(self.socket.get_mut()).poll_shutdown(&mut cx);
+        let goodbye = u16::from(CloseCode::Normal).to_be_bytes();
+        self.writer.control(Control::Close, &goodbye);
+        if let Poll::Ready(Ok(())) = self.poll_all_out(&mut cx) {
+            let _ended = Pin::new(&mut self.io).poll_shutdown(&mut cx);
         }
-    }
-}
-
-fn broken(error: WsError) -> io::Error {
-    match error {
-        WsError::Io(error) => error,
-        other => io::Error::new(io::ErrorKind::ConnectionReset, other.to_string()),
     }
 }
 
@@ -237,13 +307,19 @@ fn broken(error: WsError) -> io::Error {
 mod tests {
     use futures_util::{SinkExt as _, StreamExt as _};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio_tungstenite::WebSocketStream;
+    use tungstenite::Message;
+    use tungstenite::protocol::{CloseFrame, Role};
 
     use super::*;
+
+    /// More than a frame carries.
+    const MUCH: usize = 3 << 16;
 
     async fn pair() -> (RelayStream<DuplexStream>, WebSocketStream<DuplexStream>) {
         let (near, far) = duplex(1 << 20);
         let far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
-        (RelayStream::new(near, Bytes::new()).await, far)
+        (RelayStream::new(near, Bytes::new()), far)
     }
 
     fn close(code: CloseCode) -> Message {
@@ -254,12 +330,10 @@ mod tests {
     #[tokio::test]
     async fn bytes_pass_whatever_the_messages() {
         let (mut near, mut far) = pair().await;
-        near.write_all(&vec![7; 3 * MESSAGE + 1])
-            .await
-            .expect("writes");
+        near.write_all(&vec![7; MUCH + 1]).await.expect("writes");
         near.flush().await.expect("flushes");
         let mut seen = 0;
-        while seen < 3 * MESSAGE + 1 {
+        while seen < MUCH + 1 {
             let message = far.next().await.expect("a message").expect("whole");
             assert!(message.is_binary());
             seen += message.len();
@@ -308,10 +382,50 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_cannot_be_written_to_is_dropped_all_the_same() {
         let (near, far) = duplex(8);
-        let mut near = RelayStream::new(near, Bytes::new()).await;
+        let mut near = RelayStream::new(near, Bytes::new());
         near.write_all(b"more than fits").await.expect("queued");
         drop(near);
         drop(far);
+    }
+
+    #[tokio::test]
+    async fn the_relays_pings_and_goodbye_are_answered() {
+        let (mut near, mut far) = pair().await;
+        far.send(Message::Ping("a".into())).await.expect("sends");
+        far.send(Message::binary("x")).await.expect("sends");
+        far.send(close(CloseCode::Normal)).await.expect("closes");
+        let mut text = String::new();
+        near.read_to_string(&mut text).await.expect("an end");
+        assert_eq!(text, "x");
+        let mut answers = Vec::new();
+        while let Some(Ok(answer)) = far.next().await {
+            answers.push(answer);
+        }
+        let [pong, goodbye] = &answers[..] else {
+            panic!("{answers:?}");
+        };
+        assert_eq!(*pong, Message::Pong("a".into()));
+        match goodbye {
+            Message::Close(Some(frame)) => assert_eq!(frame.code, CloseCode::Normal),
+            other => panic!("{other:?}"),
+        }
+        near.write_all(b"more").await.expect_err("it has ended");
+        assert_eq!(near.read(&mut [0; 1]).await.expect("an end ends"), 0);
+    }
+
+    #[tokio::test]
+    async fn what_breaks_the_protocol_is_an_error_and_the_end() {
+        let (mut near, mut far) = pair().await;
+        far.send(Message::binary("x")).await.expect("sends");
+        far.send(Message::text("y")).await.expect("sends");
+        let mut bytes = Vec::new();
+        let error = near.read_to_end(&mut bytes).await.expect_err("text");
+        assert_eq!(
+            (&bytes[..], error.kind()),
+            (&b"x"[..], io::ErrorKind::InvalidData)
+        );
+        assert!(error.to_string().contains("text"), "{error}");
+        assert_eq!(near.read(&mut [0; 1]).await.expect("nothing more"), 0);
     }
 
     #[tokio::test]

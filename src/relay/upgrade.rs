@@ -15,8 +15,8 @@ use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::handshake::client::generate_key;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tungstenite::handshake::client::generate_key;
+use tungstenite::handshake::derive_accept_key;
 
 use super::dial::{DialError, Rendezvous};
 use super::stream::RelayStream;
@@ -28,6 +28,8 @@ const RENDEZVOUS_DEADLINE: Duration = Duration::from_secs(35);
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(5);
 /// and as much of it as is read.
 const REFUSAL_LIMIT: usize = 16 << 10;
+/// What TLS takes in before it is written: as much as frames gather, and their records' heads.
+const TLS_BUFFER: usize = 128 << 10;
 const AUTHORIZATION: HeaderName = HeaderName::from_static("servicebusauthorization");
 /// Path characters that stay as they are: the relay expects slashes and `$hc` literally.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
@@ -87,7 +89,9 @@ pub(super) async fn meet(
     let parts = upgraded
         .downcast::<TokioIo<Connection>>()
         .map_err(|_| broken(&"the upgrade gave another stream back"))?;
-    Ok(RelayStream::new(parts.io.into_inner(), parts.read_buf).await)
+    let mut stream = parts.io.into_inner();
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+    Ok(RelayStream::new(stream, parts.read_buf))
 }
 
 async fn refusal(response: Response<Incoming>, host: &str) -> DialError {
