@@ -12,17 +12,19 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::gate;
+use super::gather::Gathering;
 use super::newcomers::{Newcomer, Newcomers};
 use super::room::Room;
 use super::{Gate, Upstream};
 use crate::error::{Code, Error};
+use crate::net::BulkReader;
 
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long request headers may take on HTTP/1.1.
@@ -31,6 +33,8 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(30);
 const STREAM_WINDOW: u32 = 1 << 20;
 /// Far larger than a stream's, so that one unread stream stops no other.
 const CONNECTION_WINDOW: u32 = 64 << 20;
+/// What one frame carries at most: kubectl cuts uploads into frames as large as it may.
+const FRAME: u32 = 64 << 10;
 /// More than is forwarded, so that the gate can say that it is too much.
 const HEADER_LIST: u32 = 2 * gate::HEADER_LIST;
 /// How many headers a request may have on HTTP/1.1: one for each group of `--as-group`.
@@ -44,6 +48,12 @@ const TAKEN_BACK: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// As many connections may be without a token at a time.
 const NEWCOMERS: usize = 2048;
+
+/// What a client's socket takes in before it is read, in bytes; the kernel doubles it. By itself it
+/// would hold several MiB, which are in no cache any more when the client comes to read them.
+const SOCKET: u32 = 256 << 10;
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// A client's connection, while anything of it is open.
 #[derive(Debug)]
@@ -81,7 +91,7 @@ impl Listener {
     /// [`Code::Port`]: the port is taken or may not be used.
     pub async fn bind(port: u16) -> Result<Self, Error> {
         let bound = async {
-            let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+            let tcp = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
             let address = tcp.local_addr()?;
             Ok(Self { tcp, address })
         };
@@ -133,7 +143,8 @@ impl Listener {
                     is_failing = false;
                     // Only a delay is lost where it cannot be set.
                     let _ = tcp.set_nodelay(true);
-                    let serving = connection(tcp, acceptor.clone(), gate.clone(), visitor);
+                    let socket = BulkReader::new(tcp);
+                    let serving = connection(socket, acceptor.clone(), gate.clone(), visitor);
                     drain.spawn(async move {
                         if let Err(error) = serving.await {
                             tracing::debug!(%peer, %error, "a local connection broke");
@@ -154,6 +165,18 @@ impl Listener {
             tracing::info!("some requests were still running");
         }
     }
+}
+
+/// Listens as tokio's own listener does, with sockets that hold no more than they should.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    if cfg!(unix) {
+        socket.set_reuseaddr(true)?;
+    }
+    // Only speed is lost where it cannot be set.
+    let _ = socket.set_send_buffer_size(SOCKET);
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Drives a connection while its client may stay; once draining, lets it finish what runs. hyper's
@@ -188,6 +211,9 @@ async fn connection<U: Upstream>(
         shaken = timeout(HANDSHAKE_DEADLINE, acceptor.accept(socket)) => shaken??,
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    if is_h2 {
+        return speak(Gathering::new(stream), is_h2, gate, visitor).await;
+    }
     speak(stream, is_h2, gate, visitor).await
 }
 
@@ -214,6 +240,7 @@ pub(super) async fn speak<U: Upstream>(
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
             .max_header_list_size(HEADER_LIST)
             .max_concurrent_streams(STREAMS)
             .max_pending_accept_reset_streams(Some(TAKEN_BACK));

@@ -9,6 +9,7 @@ mod forward;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod gate;
+mod gather;
 mod listener;
 mod local;
 mod newcomers;

@@ -1,0 +1,217 @@
+//! Writing to a client in large pieces while much is written.
+//!
+//! HTTP/2 flushes after each frame of a body, and kubectl takes frames of 16 KiB: by itself that
+//! is a system call, a TCP segment and two TLS records for each. Here TLS takes in what it can
+//! before any of it goes.
+
+use std::io::{self, IoSlice, Write as _};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+/// What is held back waits until there is as much.
+const ENOUGH: usize = 112 << 10;
+/// What TLS takes in at most, the heads of its records among it: that much and a frame.
+const LIMIT: usize = 192 << 10;
+/// Less than this goes at once: it is no part of a large body.
+const SMALL: usize = 16 << 10;
+
+/// A TLS connection for HTTP/2.
+///
+/// A flush in the midst of much is put off until whoever flushed is polled again, for which it is
+/// woken: its streams have had a turn by then. It must flush whenever it is polled, as HTTP/2 does.
+#[derive(Debug)]
+pub(super) struct Gathering<S> {
+    tls: TlsStream<S>,
+    /// How much TLS has taken in since everything was written.
+    held: usize,
+    /// Whether anything of it came after the last flush that was put off.
+    is_fresh: bool,
+}
+
+impl<S> Gathering<S> {
+    /// `tls`, whose handshake is done.
+    pub(super) fn new(mut tls: TlsStream<S>) -> Self {
+        tls.get_mut().1.set_buffer_limit(Some(LIMIT));
+        Self {
+            tls,
+            held: 0,
+            is_fresh: false,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Gathering<S> {
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
+        self.held = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathering<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let taken = self.tls.get_mut().1.writer().write_vectored(bufs)?;
+            if taken > 0 || bufs.iter().all(|buf| buf.is_empty()) {
+                self.held += taken;
+                self.is_fresh = true;
+                return Poll::Ready(Ok(taken));
+            }
+            ready!(self.poll_write_out(cx))?;
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_fresh && (SMALL..ENOUGH).contains(&self.held) {
+            self.is_fresh = false;
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_write_out(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use futures_util::poll;
+    use rustls::pki_types::ServerName;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio_rustls::{TlsAcceptor, TlsConnector, client};
+
+    use super::*;
+    use crate::net::Trust;
+    use crate::proxy::LocalCertificate;
+
+    /// A connection whose socket holds `room`, and its client.
+    async fn pair(room: usize) -> (Gathering<DuplexStream>, client::TlsStream<DuplexStream>) {
+        let certificate = LocalCertificate::generate().expect("a certificate");
+        let trust = Trust::only(certificate.authority_pem.as_bytes(), &[]).expect("an authority");
+        let (near, far) = duplex(room);
+        let name = ServerName::try_from("localhost").expect("a name");
+        let (server, client) = tokio::join!(
+            TlsAcceptor::from(certificate.config).accept(near),
+            TlsConnector::from(Arc::new(trust)).connect(name, far),
+        );
+        let mut client = client.expect("a handshake");
+        let mut server = Gathering::new(server.expect("a handshake"));
+        // What the server says of later handshakes.
+        server.flush().await.expect("it is written");
+        assert!(poll!(std::pin::pin!(client.read(&mut [0; 1]))).is_pending());
+        (server, client)
+    }
+
+    /// How much has come.
+    async fn came(client: &mut client::TlsStream<DuplexStream>) -> usize {
+        let (mut all, mut piece) = (0, vec![0; 1 << 20]);
+        while let Poll::Ready(count) = poll!(std::pin::pin!(client.read(&mut piece))) {
+            all += count.expect("it comes");
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn small_answers_go_at_once() {
+        let (mut server, mut client) = pair(1 << 20).await;
+        server.write_all(&[1; SMALL - 1]).await.expect("taken");
+        assert!(poll!(std::pin::pin!(server.flush())).is_ready());
+        assert_eq!(came(&mut client).await, SMALL - 1);
+    }
+
+    #[tokio::test]
+    async fn frames_that_are_there_together_go_together() {
+        let (mut server, mut client) = pair(1 << 20).await;
+        let frame = [1; 16 << 10];
+        for gathered in 1..7 {
+            server.write_all(&frame).await.expect("taken");
+            server.flush().await.expect("put off");
+            assert_eq!(came(&mut client).await, 0, "after {gathered} frames");
+        }
+        server.write_all(&frame).await.expect("taken");
+        server.flush().await.expect("it is enough");
+        assert_eq!(came(&mut client).await, 7 * frame.len());
+    }
+
+    /// How often it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_put_a_flush_off_is_woken_and_flushes_what_is_left() {
+        let (mut server, mut client) = pair(1 << 20).await;
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        server.write_all(&vec![1; 2 * SMALL]).await.expect("taken");
+        for (times, arrived) in [(1, 0), (1, 2 * SMALL), (1, 0)] {
+            assert!(Pin::new(&mut server).poll_flush(&mut cx).is_ready());
+            assert_eq!(woken.0.load(Ordering::Relaxed), times);
+            assert_eq!(came(&mut client).await, arrived);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_stops_the_writer_and_loses_nothing() {
+        let (mut server, mut client) = pair(8 << 10).await;
+        let all = 1 << 20;
+        let mut taken = 0;
+        let piece = [7; 16 << 10];
+        while let Poll::Ready(count) = poll!(std::pin::pin!(server.write(&piece))) {
+            taken += count.expect("it is taken");
+            assert!(taken < LIMIT + (64 << 10), "{taken} were taken");
+        }
+        let writing = async {
+            while taken < all {
+                let rest = piece.len().min(all - taken);
+                taken += server.write(&piece[..rest]).await.expect("it is taken");
+            }
+            server.shutdown().await.expect("an end");
+        };
+        let mut read = Vec::new();
+        let ((), ended) = tokio::join!(writing, client.read_to_end(&mut read));
+        ended.expect("a clean end");
+        assert!(read.len() == all && read.iter().all(|byte| *byte == 7));
+    }
+}
