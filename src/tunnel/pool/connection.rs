@@ -16,6 +16,8 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// for their full windows, so that the others go on however many of them are never read. A third
 /// of the connection's window can be used up before it is opened again.
 pub(super) const STREAMS: usize = (CONNECTION_WINDOW / STREAM_WINDOW / 3 * 2) as usize;
+/// What one frame carries at most. Go's reverse proxy, which kube-aad-proxy is, copies 32 KiB at once.
+const FRAME: u32 = 64 << 10;
 /// Larger than any header list an apiserver takes.
 const HEADER_LIST: u32 = 1 << 20;
 /// Spawns hyper's own tasks where the pool can wait for them.
@@ -37,6 +39,7 @@ pub(super) fn http2_builder(tasks: &TaskTracker) -> http2::Builder<Tracked> {
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .max_header_list_size(HEADER_LIST)
         // A budget for the connection's whole life: watches that end would use it up in days.
         .max_local_error_reset_streams(None);
