@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::either::Either;
 
 /// What each direction of a connection through memory holds, in bytes.
-const CAPACITY: usize = 128 << 10;
+const CAPACITY: usize = 256 << 10;
 
 /// A connection to a part.
 pub(crate) type Stream = Either<TcpStream, DuplexStream>;

@@ -48,8 +48,13 @@ const MAX_STREAMS: u32 = 250;
 const RESET_STREAMS: usize = 10_000;
 /// What a client may send on one HTTP/2 stream before it is read, in bytes.
 const STREAM_WINDOW: u32 = 1 << 20;
+/// What a client may put into one frame, in bytes, as Go's servers have it.
+const FRAME: u32 = 1 << 20;
 /// The same for a whole connection: far more, so that no unread stream stops the others.
 const CONNECTION_WINDOW: u32 = 64 << 20;
+
+/// What TLS takes in before it is written, in bytes: what the relay gathers for a client goes at once.
+const TLS_BUFFER: usize = 512 << 10;
 
 /// What a service says about HTTP/2, where it differs from the usual.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +65,8 @@ pub struct Http2 {
     pub connection_window: Option<u32>,
     /// How many streams a client may have open on a connection.
     pub max_streams: Option<u32>,
+    /// What a client may put into one frame, in bytes.
+    pub frame: Option<u32>,
 }
 
 impl Http2 {
@@ -71,6 +78,7 @@ impl Http2 {
         http2
             .initial_stream_window_size(self.stream_window.unwrap_or(STREAM_WINDOW))
             .initial_connection_window_size(self.connection_window.unwrap_or(CONNECTION_WINDOW))
+            .max_frame_size(self.frame.unwrap_or(FRAME))
             .max_pending_accept_reset_streams(RESET_STREAMS)
             .max_concurrent_streams(self.max_streams.unwrap_or(MAX_STREAMS));
         builder
@@ -298,11 +306,16 @@ where
         self.serve_tls(tls, connection).await
     }
 
-    async fn serve_tls<S>(&self, tls: TlsStream<S>, mut connection: Connection) -> io::Result<()>
+    async fn serve_tls<S>(
+        &self,
+        mut tls: TlsStream<S>,
+        mut connection: Connection,
+    ) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (_, session) = tls.get_ref();
+        let (_, session) = tls.get_mut();
+        session.set_buffer_limit(Some(TLS_BUFFER));
         connection.alpn = session.alpn_protocol().map(<[u8]>::to_vec);
         connection.resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         self.serve_http(tls, connection).await

@@ -155,6 +155,7 @@ impl AadProxy {
             stream_window: Some(STREAM_WINDOW),
             connection_window: Some(CONNECTION_WINDOW),
             max_streams: Some(max_streams),
+            frame: None,
         };
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let proxy = Arc::clone(&shared);

@@ -22,6 +22,9 @@ use crate::http::Body;
 /// what is beyond its own limit without a word.
 const STREAMS: usize = 100;
 
+/// What the apiserver may put into one frame, in bytes: as much as Go's reverse proxy copies at once.
+const FRAME: u32 = 32 << 10;
+
 /// How many idle HTTP/1.1 connections are kept.
 const IDLE: usize = 32;
 
@@ -155,6 +158,7 @@ impl Pool {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
             .max_header_list_size(1 << 20)
             .handshake(TokioIo::new(stream))
             .await

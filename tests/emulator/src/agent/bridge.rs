@@ -22,7 +22,7 @@ use super::{Counters, Dialect};
 use crate::door::Stream;
 
 /// How much is read from the target at once.
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 128 << 10;
 
 /// How long a side may take to finish once the other has.
 const LINGER: Duration = Duration::from_secs(10);

@@ -57,12 +57,12 @@ use store::{Key, Store};
 /// How long the token of the demo's service account lives, in seconds.
 const ACCOUNT_TOKEN_SECONDS: i64 = 365 * 24 * 3600;
 
-/// As a real apiserver has it, but for the window of a connection: that is far larger than a
-/// stream's here, so that no upload holds up the other requests.
+/// As a real apiserver has it: frames and windows of 256 KiB, and room for every stream's window.
 const HTTP2: Http2 = Http2 {
-    stream_window: Some(1 << 20),
-    connection_window: Some(64 << 20),
+    stream_window: Some(256 << 10),
+    connection_window: Some(250 * (256 << 10)),
     max_streams: Some(250),
+    frame: Some(256 << 10),
 };
 
 /// How an apiserver is set up.

@@ -29,7 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// What a socket reads at once. The library fills as much with zeros before each attempt.
 const READ: usize = 4 << 10;
 /// What it gathers before it writes. The library's own is allocated for each socket, whole.
-const BUFFER: usize = 32 << 10;
+const BUFFER: usize = 128 << 10;
 const MAX_FRAME: usize = 1 << 20;
 const MAX_MESSAGE: usize = 4 << 20;
 
