@@ -1,6 +1,6 @@
 //! Reading a socket in large pieces while much comes.
 //!
-//! TLS asks for a record at a time, which is a system call for every 16 KiB. After a read that was
+//! TLS asks for a record at a time at most, which is a system call for every 16 KiB. After a read that was
 //! full, more is read than was asked for.
 
 use std::hint::black_box;
@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 use tokio_util::io::poll_read_buf;
 
 /// How much is read at once.
@@ -20,8 +21,8 @@ const KEPT: usize = 4 << 20;
 /// A read of less says nothing of what follows.
 const SMALL: usize = 4 << 10;
 
-/// A socket that is read ahead while much comes. Memory is held only for bytes that have come and
-/// not been asked for yet, so that connections that are idle have none.
+/// A socket that is read ahead while much comes. Whoever reads until nothing more is there leaves
+/// no memory behind, so that connections that are idle have none.
 #[derive(Debug)]
 pub struct BulkReader<S> {
     socket: S,
@@ -65,6 +66,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for BulkReader<S> {
                 expect_much();
             }
         }
+        // One read of the socket serves many, and each is a turn.
+        ready!(coop::poll_proceed(cx)).made_progress();
         let length = buf.remaining().min(this.held.len());
         buf.put_slice(&this.held[..length]);
         this.held.advance(length);

@@ -1,8 +1,7 @@
 //! Writing to a client in large pieces while much is written.
 //!
-//! HTTP/2 flushes after each frame of a body, and kubectl takes frames of 16 KiB: by itself that
-//! is a system call, a TCP segment and two TLS records for each. Here TLS takes in what it can
-//! before any of it goes.
+//! HTTP/2 flushes after each frame of a body, and kubectl takes frames of 16 KiB: by itself that is
+//! a system call and a TCP segment for each. Here TLS takes in what there is before any of it goes.
 
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
@@ -27,8 +26,8 @@ pub(super) struct Gathering<S> {
     tls: TlsStream<S>,
     /// How much TLS has taken in since everything was written.
     held: usize,
-    /// Whether anything of it came after the last flush that was put off.
-    is_fresh: bool,
+    /// How much of it since a flush was put off.
+    fresh: usize,
 }
 
 impl<S> Gathering<S> {
@@ -38,7 +37,7 @@ impl<S> Gathering<S> {
         Self {
             tls,
             held: 0,
-            is_fresh: false,
+            fresh: 0,
         }
     }
 }
@@ -46,7 +45,7 @@ impl<S> Gathering<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Gathering<S> {
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
-        self.held = 0;
+        (self.held, self.fresh) = (0, 0);
         Poll::Ready(Ok(()))
     }
 }
@@ -57,7 +56,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathering<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls).poll_read(cx, buf)
+        let before = buf.remaining();
+        let read = Pin::new(&mut self.tls).poll_read(cx, buf);
+        if let Poll::Ready(read) = &read
+            && (read.is_err() || buf.remaining() == before)
+        {
+            // Nobody may flush any more, and the client may still be reading.
+            let _ = self.poll_write_out(cx);
+        }
+        read
     }
 }
 
@@ -79,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
             let taken = self.tls.get_mut().1.writer().write_vectored(bufs)?;
             if taken > 0 || bufs.iter().all(|buf| buf.is_empty()) {
                 self.held += taken;
-                self.is_fresh = true;
+                self.fresh += taken;
                 return Poll::Ready(Ok(taken));
             }
             ready!(self.poll_write_out(cx))?;
@@ -91,8 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_fresh && (SMALL..ENOUGH).contains(&self.held) {
-            self.is_fresh = false;
+        if self.fresh >= SMALL && self.held < ENOUGH {
+            self.fresh = 0;
             cx.waker().wake_by_ref();
             return Poll::Ready(Ok(()));
         }
@@ -190,6 +197,28 @@ mod tests {
             assert_eq!(woken.0.load(Ordering::Relaxed), times);
             assert_eq!(came(&mut client).await, arrived);
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_little_puts_nothing_off() {
+        let (mut server, mut client) = pair(1 << 20).await;
+        server.write_all(&vec![1; SMALL]).await.expect("taken");
+        server.flush().await.expect("put off");
+        assert_eq!(came(&mut client).await, 0);
+        server.write_all(&[1; 13]).await.expect("taken");
+        server.flush().await.expect("flushed");
+        assert_eq!(came(&mut client).await, SMALL + 13);
+    }
+
+    #[tokio::test]
+    async fn whoever_says_no_more_still_gets_what_was_put_off() {
+        let (mut server, mut client) = pair(1 << 20).await;
+        server.write_all(&vec![1; SMALL]).await.expect("taken");
+        server.flush().await.expect("put off");
+        // An end of TCP without one of TLS.
+        client.get_mut().0.shutdown().await.expect("an end");
+        server.read(&mut [0; 1]).await.expect_err("TLS was cut");
+        assert_eq!(came(&mut client).await, SMALL);
     }
 
     #[tokio::test]

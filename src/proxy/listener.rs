@@ -33,8 +33,6 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(30);
 const STREAM_WINDOW: u32 = 1 << 20;
 /// Far larger than a stream's, so that one unread stream stops no other.
 const CONNECTION_WINDOW: u32 = 64 << 20;
-/// What one frame carries at most: kubectl cuts uploads into frames as large as it may.
-const FRAME: u32 = 64 << 10;
 /// More than is forwarded, so that the gate can say that it is too much.
 const HEADER_LIST: u32 = 2 * gate::HEADER_LIST;
 /// How many headers a request may have on HTTP/1.1: one for each group of `--as-group`.
@@ -240,7 +238,6 @@ pub(super) async fn speak<U: Upstream>(
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME)
             .max_header_list_size(HEADER_LIST)
             .max_concurrent_streams(STREAMS)
             .max_pending_accept_reset_streams(Some(TAKEN_BACK));

@@ -5,7 +5,6 @@
 
 use std::io::{self, Cursor, IoSlice};
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -17,8 +16,12 @@ const MASKED_HEAD: usize = 14;
 const START: usize = 2;
 /// What a control frame carries at most.
 const CONTROL: usize = 125;
+/// What one frame carries at most.
+const FRAME: usize = 64 << 10;
 /// How much is gathered before it is written: a large frame of HTTP/2 in TLS, and some more.
 const BATCH: usize = 96 << 10;
+/// How much room is kept for what comes next once everything has been written.
+const KEPT: usize = 16 << 10;
 /// How many keys for masks are made at once.
 const KEYS: usize = 64;
 
@@ -179,7 +182,9 @@ fn said(control: Control, carried: &[u8]) -> Result<Said, Violation> {
 /// Frames on their way out.
 #[derive(Debug)]
 pub(super) struct FrameWriter {
-    out: BytesMut,
+    out: Vec<u8>,
+    /// How much of that has been written.
+    written: usize,
     keys: [[u8; 4]; KEYS],
     /// How many of the keys have not been used.
     fresh: usize,
@@ -188,7 +193,8 @@ pub(super) struct FrameWriter {
 impl FrameWriter {
     pub(super) fn new() -> Self {
         Self {
-            out: BytesMut::new(),
+            out: Vec::new(),
+            written: 0,
             keys: [[0; 4]; KEYS],
             fresh: 0,
         }
@@ -196,12 +202,17 @@ impl FrameWriter {
 
     /// What is to be written.
     pub(super) fn out(&self) -> &[u8] {
-        &self.out
+        &self.out[self.written..]
     }
 
     /// Goes on by `count` bytes, which have been written.
     pub(super) fn wrote(&mut self, count: usize) {
-        self.out.advance(count);
+        self.written += count;
+        if self.written >= self.out.len() {
+            self.written = 0;
+            self.out.clear();
+            self.out.shrink_to(KEPT);
+        }
     }
 
     /// Whether what is to be written should be, before there is more.
@@ -209,11 +220,12 @@ impl FrameWriter {
         self.out.len() + MASKED_HEAD >= BATCH
     }
 
-    /// Puts what `parts` begin with into a frame, and says how much: all of it if it is not much.
-    /// Nothing if the writer [is full](Self::is_full).
+    /// Puts what `parts` begin with into a frame, and says how much that is. Nothing if the writer
+    /// [is full](Self::is_full).
     pub(super) fn data(&mut self, parts: &[IoSlice<'_>]) -> usize {
         let total: usize = parts.iter().map(|part| part.len()).sum();
-        let length = total.min(BATCH.saturating_sub(self.out.len() + MASKED_HEAD));
+        let room = BATCH.saturating_sub(self.out.len() + MASKED_HEAD);
+        let length = total.min(room).min(FRAME);
         if length > 0 {
             self.frame(OpCode::Data(Data::Binary), parts, length);
         }
@@ -238,7 +250,7 @@ impl FrameWriter {
             ..FrameHeader::default()
         };
         self.out.reserve(MASKED_HEAD + length);
-        head.format(length as u64, &mut (&mut self.out).writer())
+        head.format(length as u64, &mut self.out)
             .expect("memory takes it");
         let start = self.out.len();
         let mut left = length;
@@ -373,7 +385,7 @@ mod tests {
                     first = &first[of_first..];
                     second = &second[count - of_first..];
                     prop_assert!(count > 0 || writer.is_full());
-                    prop_assert!(writer.out().len() <= BATCH);
+                    prop_assert!(writer.out().len() <= BATCH && count <= FRAME);
                     if writer.is_full() {
                         wire.extend_from_slice(writer.out());
                         writer.wrote(writer.out().len());
@@ -425,6 +437,10 @@ mod tests {
                 "a length of 64 bits",
                 &[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0],
             ),
+            (
+                "a long control that says so at length",
+                &[0x89, 126, 0, 0x80],
+            ),
             ("half a code", &[0x88, 1, 3]),
         ] {
             assert!(read(bytes, 2).is_err(), "{why}");
@@ -445,6 +461,19 @@ mod tests {
         }
         // Four bytes each: that some are alike by chance does not happen in a lifetime of runs.
         assert!(keys.len() >= 3 * KEYS - 1, "{}", keys.len());
+    }
+
+    #[test]
+    fn what_was_much_leaves_no_room_behind() {
+        let mut writer = FrameWriter::new();
+        let much = vec![0; BATCH];
+        while !writer.is_full() {
+            writer.data(&[IoSlice::new(&much)]);
+        }
+        writer.wrote(1);
+        assert_eq!(writer.out()[0], 0xff, "the second byte of a head");
+        writer.wrote(writer.out().len());
+        assert!(writer.out().is_empty() && writer.out.capacity() <= KEPT);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep};
 use tungstenite::protocol::frame::coding::{CloseCode, Control};
 
@@ -26,7 +27,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a pong may take once a ping is out.
 const PONG_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A hybrid connection as a byte stream over `S`.
+/// A hybrid connection as a byte stream over `S`. Whoever reads it also writes to `S`, so one task
+/// must do both.
 #[derive(Debug)]
 pub struct RelayStream<S: AsyncRead + AsyncWrite + Unpin> {
     io: S,
@@ -93,16 +95,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes it and flushes.
+    /// Writes it and flushes. A ping's deadline starts once it is out.
     fn poll_all_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_out(cx))?;
         ready!(Pin::new(&mut self.io).poll_flush(cx))?;
         self.is_owing = false;
+        if self.ping == Ping::Queued {
+            self.ping = Ping::Sent;
+            self.timer.as_mut().reset(Instant::now() + PONG_DEADLINE);
+        }
         Poll::Ready(Ok(()))
     }
 
     /// Sends what the stream itself has to say, as far as it can be written now: an answer to the
-    /// relay's ping, a ping when one is due, whose deadline starts once it is out.
+    /// relay's ping, and a ping when one is due.
     fn poll_own(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let is_due =
             !self.ended && self.ping == Ping::Resting && self.timer.as_mut().poll(cx).is_ready();
@@ -121,14 +127,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
                 self.is_owing = true;
             }
         }
-        if self.is_owing && self.poll_all_out(cx)?.is_ready() && self.ping == Ping::Queued {
-            self.ping = Ping::Sent;
-            self.timer.as_mut().reset(Instant::now() + PONG_DEADLINE);
+        if self.is_owing {
+            let _ = self.poll_all_out(cx)?;
         }
         Ok(())
     }
 
-    /// Whatever arrives shows that the relay lives; on a slow link a pong waits behind data.
+    /// What arrives shows that the relay lives; on a slow link a pong waits behind data.
     fn heard(&mut self, pong: bool) {
         if pong {
             self.ping = Ping::Resting;
@@ -151,13 +156,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
                 Ok(())
             }
             Said::Close(why) => {
-                self.ended = true;
-                self.pinged = None;
                 // Answered in kind (RFC 6455, section 5.5.1).
-                let code = why.as_ref().map(|(code, _)| code.to_be_bytes());
-                let answer = code.as_ref().map_or(&[][..], <[u8; 2]>::as_slice);
-                self.writer.control(Control::Close, answer);
-                self.is_owing = true;
+                self.end(why.as_ref().map(|(code, _)| CloseCode::from(*code)));
                 match why {
                     Some((code, reason)) if code != u16::from(CloseCode::Normal) => {
                         let why = format!("the relay closed the stream: {code} {reason}");
@@ -167,6 +167,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
                 }
             }
         }
+    }
+
+    /// Ends the stream, and queues a close for whatever can still be written.
+    fn end(&mut self, code: Option<CloseCode>) {
+        self.ended = true;
+        self.pinged = None;
+        // Some codes only say what a library has seen (section 7.4.1).
+        let code = code.map(|code| {
+            if code.is_allowed() {
+                code
+            } else {
+                CloseCode::Protocol
+            }
+        });
+        let carried = code.map(|code| u16::from(code).to_be_bytes());
+        let carried = carried.as_ref().map_or(&[][..], <[u8; 2]>::as_slice);
+        self.writer.control(Control::Close, carried);
+        self.is_owing = true;
     }
 
     /// Reads once: into `buf` where the stream's bytes are next, and else what stands between them.
@@ -181,8 +199,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
         };
         let count = if self.early.is_empty() {
             let mut room = ReadBuf::new(room);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
-            room.filled().len()
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut room)) {
+                // TLS that was cut says that the end is not its own; it is none of ours either.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+                done => done.map(|()| room.filled().len())?,
+            }
         } else {
             let count = self.early.len().min(room.len());
             self.early.copy_to_slice(&mut room[..count]);
@@ -213,6 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for RelayStream<S> {
         }
         this.poll_own(cx)?;
         while !this.ended {
+            let turn = ready!(coop::poll_proceed(cx));
             let Poll::Ready(came) = this.poll_in(cx, buf) else {
                 // Only a stream that is read to its last byte can tell that no pong came.
                 if this.ping == Ping::Sent && this.timer.as_mut().poll(cx).is_ready() {
@@ -221,6 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for RelayStream<S> {
                 }
                 return Poll::Pending;
             };
+            turn.made_progress();
             match came {
                 Ok(Came::Data) => {
                     this.heard(false);
@@ -237,7 +260,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for RelayStream<S> {
                     }
                 }
                 Err(error) => {
-                    this.ended = true;
+                    this.end(Some(CloseCode::Protocol));
+                    let _ = this.poll_own(cx);
                     return Poll::Ready(Err(error));
                 }
             }
@@ -291,12 +315,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RelayStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Drop for RelayStream<S> {
     /// Says goodbye, so that the relay tells the listener at once and of a clean end.
     fn drop(&mut self) {
-        if self.ended {
+        if !self.ended {
+            self.end(Some(CloseCode::Normal));
+        } else if !self.is_owing {
             return;
         }
         let mut cx = Context::from_waker(Waker::noop());
-        let goodbye = u16::from(CloseCode::Normal).to_be_bytes();
-        self.writer.control(Control::Close, &goodbye);
         if let Poll::Ready(Ok(())) = self.poll_all_out(&mut cx) {
             let _ended = Pin::new(&mut self.io).poll_shutdown(&mut cx);
         }
@@ -426,6 +450,72 @@ mod tests {
         );
         assert!(error.to_string().contains("text"), "{error}");
         assert_eq!(near.read(&mut [0; 1]).await.expect("nothing more"), 0);
+        assert_eq!(said_last(&mut far).await, CloseCode::Protocol);
+    }
+
+    /// The code that the other side was told at the end.
+    async fn said_last(far: &mut WebSocketStream<DuplexStream>) -> CloseCode {
+        match far.next().await.expect("a message").expect("whole") {
+            Message::Close(Some(frame)) => frame.code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_code_that_may_not_be_sent_is_not_sent_back() {
+        let (near, mut far) = duplex(1 << 10);
+        let mut near = RelayStream::new(near, Bytes::new());
+        // 1006, which means that there was no close.
+        far.write_all(&[0x88, 2, 0x03, 0xee]).await.expect("sends");
+        let error = near.read_u8().await.expect_err("no ordinary end");
+        assert!(error.to_string().contains("1006"), "{error}");
+        drop(near);
+        let mut far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+        assert_eq!(said_last(&mut far).await, CloseCode::Protocol);
+    }
+
+    #[tokio::test]
+    async fn what_came_with_the_answer_comes_first() {
+        let (near, mut far) = duplex(1 << 10);
+        // A frame of five bytes, of which the last two come later.
+        let early = Bytes::from_static(&[0x82, 5, b'h', b'e', b'l']);
+        let mut near = RelayStream::new(near, early);
+        far.write_all(b"lo").await.expect("sends");
+        let mut buf = [0; 5];
+        near.read_exact(&mut buf).await.expect("reads");
+        assert_eq!(&buf, b"hello");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_had_no_room_goes_out_later() {
+        let (near, far) = duplex(4);
+        let mut near = RelayStream::new(near, Bytes::new());
+        let mut far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+        let asking = far.send(Message::Ping("more than fits".into()));
+        let reading = tokio::spawn(async move { near.read_u8().await });
+        asking.await.expect("sends");
+        let pong = far.next().await.expect("a message").expect("whole");
+        assert_eq!(pong, Message::Pong("more than fits".into()));
+        far.send(Message::binary("x")).await.expect("sends");
+        assert_eq!(reading.await.expect("joins").expect("reads"), b'x');
+    }
+
+    #[tokio::test]
+    async fn whoever_floods_with_pings_grows_nothing() {
+        let (near, mut far) = duplex(1 << 10);
+        let mut near = RelayStream::new(near, Bytes::new());
+        let flood = async {
+            // Nothing of what is answered is read.
+            for _ in 0..20_000 {
+                far.write_all(&[0x89, 3, 1, 2, 3]).await.expect("sends");
+            }
+            far.write_all(&[0x82, 1, b'x']).await.expect("sends");
+        };
+        let mut byte = [0; 1];
+        let (read, ()) = tokio::join!(near.read(&mut byte), flood);
+        assert_eq!((read.expect("reads"), byte), (1, [b'x']));
+        let queued = near.writer.out().len();
+        assert!(queued < 128 << 10, "{queued}");
     }
 
     #[tokio::test]
@@ -462,6 +552,19 @@ mod tests {
             reading.await.expect("joins").expect("alive"),
             [0, 1, 2, 3, 4]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_that_a_writer_sent_has_its_deadline_too() {
+        let (mut near, mut far) = pair().await;
+        tokio::time::advance(PING_INTERVAL).await;
+        near.flush().await.expect("flushes");
+        let ping = far.next().await.expect("a message").expect("whole");
+        assert!(ping.is_ping());
+        let begun = Instant::now();
+        let error = near.read_u8().await.expect_err("no pong came");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), PONG_DEADLINE.as_secs());
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,8 @@ use crate::http::Body;
 /// what is beyond its own limit without a word.
 const STREAMS: usize = 100;
 
-/// What the apiserver may put into one frame, in bytes: as much as Go's reverse proxy copies at once.
+/// What the apiserver may put into one frame, in bytes. Frames go on as they come: like those of
+/// Go's reverse proxy, which copies 32 KiB at once.
 const FRAME: u32 = 32 << 10;
 
 /// How many idle HTTP/1.1 connections are kept.
