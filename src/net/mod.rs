@@ -6,6 +6,7 @@ mod bulk_reader;
 mod connect;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod gather;
 mod https;
 mod issuer;
 #[cfg(test)]
@@ -21,6 +22,9 @@ pub(crate) use ahead::{Ahead, Place};
 pub(crate) use bulk_reader::BulkReader;
 pub(crate) use connect::is_certificate;
 pub use connect::{ConnectError, Connection, Net, Tls};
+pub(crate) use gather::Gathered;
+#[cfg(test)]
+pub(crate) use gather::SMALL;
 pub use https::{Answer, Https, HttpsError};
 pub use issuer::Untrusted;
 pub use retry::Tried;

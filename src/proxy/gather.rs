@@ -1,7 +1,4 @@
-//! Writing to a client in large pieces while much is written.
-//!
-//! HTTP/2 flushes after each frame of a body, and kubectl takes frames of 16 KiB: by itself that is
-//! a system call and a TCP segment for each. Here TLS takes in what there is before any of it goes.
+//! Writing to a client in large pieces: TLS takes in what is there together before any of it goes.
 
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
@@ -10,24 +7,16 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-/// What is held back waits until there is as much.
-const ENOUGH: usize = 112 << 10;
-/// What TLS takes in at most, the heads of its records among it: that much and a frame.
-const LIMIT: usize = 192 << 10;
-/// Less than this goes at once: it is no part of a large body.
-const SMALL: usize = 16 << 10;
+use crate::net::Gathered;
 
-/// A TLS connection for HTTP/2.
-///
-/// A flush in the midst of much is put off until whoever flushed is polled again, for which it is
-/// woken: its streams have had a turn by then. It must flush whenever it is polled, as HTTP/2 does.
+/// What TLS takes in at most, the heads of its records among it: what is gathered, and some more.
+const LIMIT: usize = 192 << 10;
+
+/// A TLS connection for HTTP/2, which flushes whenever it is polled.
 #[derive(Debug)]
 pub(super) struct Gathering<S> {
     tls: TlsStream<S>,
-    /// How much TLS has taken in since everything was written.
-    held: usize,
-    /// How much of it since a flush was put off.
-    fresh: usize,
+    gathered: Gathered,
 }
 
 impl<S> Gathering<S> {
@@ -36,8 +25,7 @@ impl<S> Gathering<S> {
         tls.get_mut().1.set_buffer_limit(Some(LIMIT));
         Self {
             tls,
-            held: 0,
-            fresh: 0,
+            gathered: Gathered::default(),
         }
     }
 }
@@ -45,7 +33,7 @@ impl<S> Gathering<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Gathering<S> {
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
-        (self.held, self.fresh) = (0, 0);
+        self.gathered.flushed();
         Poll::Ready(Ok(()))
     }
 }
@@ -85,8 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
         loop {
             let taken = self.tls.get_mut().1.writer().write_vectored(bufs)?;
             if taken > 0 || bufs.iter().all(|buf| buf.is_empty()) {
-                self.held += taken;
-                self.fresh += taken;
+                self.gathered.took(taken);
                 return Poll::Ready(Ok(taken));
             }
             ready!(self.poll_write_out(cx))?;
@@ -98,9 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.fresh >= SMALL && self.held < ENOUGH {
-            self.fresh = 0;
-            cx.waker().wake_by_ref();
+        if self.gathered.may_wait(cx) {
             return Poll::Ready(Ok(()));
         }
         self.poll_write_out(cx)
@@ -114,8 +99,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Wake, Waker};
 
     use futures_util::poll;
     use rustls::pki_types::ServerName;
@@ -123,7 +106,7 @@ mod tests {
     use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 
     use super::*;
-    use crate::net::Trust;
+    use crate::net::{SMALL, Trust};
     use crate::proxy::LocalCertificate;
 
     /// A connection whose socket holds `room`, and its client.
@@ -154,60 +137,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn small_answers_go_at_once() {
+    async fn what_is_there_together_goes_together() {
         let (mut server, mut client) = pair(1 << 20).await;
-        server.write_all(&[1; SMALL - 1]).await.expect("taken");
-        assert!(poll!(std::pin::pin!(server.flush())).is_ready());
-        assert_eq!(came(&mut client).await, SMALL - 1);
-    }
-
-    #[tokio::test]
-    async fn frames_that_are_there_together_go_together() {
-        let (mut server, mut client) = pair(1 << 20).await;
-        let frame = [1; 16 << 10];
-        for gathered in 1..7 {
-            server.write_all(&frame).await.expect("taken");
+        for _ in 0..3 {
+            server.write_all(&[1; SMALL]).await.expect("taken");
             server.flush().await.expect("put off");
-            assert_eq!(came(&mut client).await, 0, "after {gathered} frames");
+            assert_eq!(came(&mut client).await, 0);
         }
-        server.write_all(&frame).await.expect("taken");
-        server.flush().await.expect("it is enough");
-        assert_eq!(came(&mut client).await, 7 * frame.len());
-    }
-
-    /// How often it was woken.
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[tokio::test]
-    async fn who_put_a_flush_off_is_woken_and_flushes_what_is_left() {
-        let (mut server, mut client) = pair(1 << 20).await;
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(woken.clone());
-        let mut cx = Context::from_waker(&waker);
-        server.write_all(&vec![1; 2 * SMALL]).await.expect("taken");
-        for (times, arrived) in [(1, 0), (1, 2 * SMALL), (1, 0)] {
-            assert!(Pin::new(&mut server).poll_flush(&mut cx).is_ready());
-            assert_eq!(woken.0.load(Ordering::Relaxed), times);
-            assert_eq!(came(&mut client).await, arrived);
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_little_puts_nothing_off() {
-        let (mut server, mut client) = pair(1 << 20).await;
-        server.write_all(&vec![1; SMALL]).await.expect("taken");
-        server.flush().await.expect("put off");
-        assert_eq!(came(&mut client).await, 0);
-        server.write_all(&[1; 13]).await.expect("taken");
         server.flush().await.expect("flushed");
-        assert_eq!(came(&mut client).await, SMALL + 13);
+        assert_eq!(came(&mut client).await, 3 * SMALL);
     }
 
     #[tokio::test]

@@ -18,10 +18,8 @@ const START: usize = 2;
 const CONTROL: usize = 125;
 /// What one frame carries at most.
 const FRAME: usize = 64 << 10;
-/// How much is gathered before it is written: a large frame of HTTP/2 in TLS, and some more.
-const BATCH: usize = 96 << 10;
-/// How much room is kept for what comes next once everything has been written.
-const KEPT: usize = 16 << 10;
+/// How much is gathered before it is written: more than HTTP/2 puts off the flush of.
+pub(super) const BATCH: usize = 144 << 10;
 /// How many keys for masks are made at once.
 const KEYS: usize = 64;
 
@@ -211,7 +209,13 @@ impl FrameWriter {
         if self.written >= self.out.len() {
             self.written = 0;
             self.out.clear();
-            self.out.shrink_to(KEPT);
+        }
+    }
+
+    /// Gives room back that much has left behind.
+    pub(super) fn relax(&mut self) {
+        if self.out.is_empty() {
+            self.out = Vec::new();
         }
     }
 
@@ -464,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_much_leaves_no_room_behind() {
+    fn what_was_much_leaves_no_room_behind_for_ever() {
         let mut writer = FrameWriter::new();
         let much = vec![0; BATCH];
         while !writer.is_full() {
@@ -473,7 +477,16 @@ mod tests {
         writer.wrote(1);
         assert_eq!(writer.out()[0], 0xff, "the second byte of a head");
         writer.wrote(writer.out().len());
-        assert!(writer.out().is_empty() && writer.out.capacity() <= KEPT);
+        assert!(writer.out().is_empty());
+        writer.relax();
+        assert_eq!(writer.out.capacity(), 0);
+        writer.data(&[IoSlice::new(b"more")]);
+        writer.relax();
+        assert_eq!(
+            writer.out().len(),
+            4 + START + 4,
+            "what is to be written stays"
+        );
     }
 
     #[test]

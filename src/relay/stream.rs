@@ -122,6 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RelayStream<S> {
                 self.is_owing = true;
             }
             if is_due {
+                self.writer.relax();
                 self.writer.control(Control::Ping, &[]);
                 self.ping = Ping::Queued;
                 self.is_owing = true;
@@ -335,6 +336,7 @@ mod tests {
     use tungstenite::Message;
     use tungstenite::protocol::{CloseFrame, Role};
 
+    use super::super::frames::BATCH;
     use super::*;
 
     /// More than a frame carries.
@@ -515,7 +517,7 @@ mod tests {
         let (read, ()) = tokio::join!(near.read(&mut byte), flood);
         assert_eq!((read.expect("reads"), byte), (1, [b'x']));
         let queued = near.writer.out().len();
-        assert!(queued < 128 << 10, "{queued}");
+        assert!(queued < BATCH + 256, "{queued}");
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ const REFUSAL_DEADLINE: Duration = Duration::from_secs(5);
 /// and as much of it as is read.
 const REFUSAL_LIMIT: usize = 16 << 10;
 /// What TLS takes in before it is written: as much as frames gather, and their records' heads.
-const TLS_BUFFER: usize = 128 << 10;
+const TLS_BUFFER: usize = 192 << 10;
 const AUTHORIZATION: HeaderName = HeaderName::from_static("servicebusauthorization");
 /// Path characters that stay as they are: the relay expects slashes and `$hc` literally.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC

@@ -16,6 +16,7 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
+use crate::net::Gathered;
 use crate::tunnel::pulse::Pulse;
 
 /// A ping on stream 0; what it says is of no consequence.
@@ -62,6 +63,7 @@ pub(super) struct Pinger<S> {
     /// How much of a ping is still to be written.
     unsent: usize,
     unflushed: bool,
+    gathered: Gathered,
 }
 
 impl<S> Pinger<S> {
@@ -74,6 +76,7 @@ impl<S> Pinger<S> {
             frames: Frames::new(),
             unsent: 0,
             unflushed: false,
+            gathered: Gathered::default(),
         }
     }
 
@@ -114,6 +117,7 @@ impl<S: AsyncWrite + Unpin> Pinger<S> {
     }
 
     fn pass<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, count: usize) {
+        self.gathered.took(count);
         let mut left = count;
         let mut has_data = false;
         for part in parts {
@@ -141,6 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Pinger<S> {
             && let Poll::Ready(flushed) = Pin::new(&mut this.stream).poll_flush(cx)
         {
             flushed?;
+            this.gathered.flushed();
             this.unflushed = false;
         }
         Pin::new(&mut this.stream).poll_read(cx, buf)
@@ -176,7 +181,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Pinger<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_ping(cx))?;
+        // A ping does not wait.
+        if !self.unflushed && self.gathered.may_wait(cx) {
+            return Poll::Ready(Ok(()));
+        }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.gathered.flushed();
         self.unflushed = false;
         Poll::Ready(Ok(()))
     }
