@@ -49,9 +49,16 @@ pub(crate) async fn measure(world: &World, compared: Compared, report: &mut Repo
         }
         for Contender { open, up, .. } in &mut contenders {
             let used = Used::from(&open.process)?;
+            let emulator = Used::from(&emulator)?;
             up.push(upload(&mut open.client, effort.upload_mib).await?);
             if let Some(key) = upload_cpu_key(open.way) {
                 report.add_one(key, per_gib(&used, effort.upload_mib)?);
+            }
+            if open.way == Way::Proxied {
+                report.add_one(
+                    "emulator_upload_cpu_s_per_gib",
+                    per_gib(&emulator, effort.upload_mib)?,
+                );
             }
         }
         // Each has every place in turn.

@@ -66,6 +66,11 @@ impl Emulator {
         Ok(named(&self.environment, "ARC_EMULATOR_KUBECONFIG")?.into())
     }
 
+    /// A service account's token.
+    pub(crate) fn account_token(&self) -> Result<&str> {
+        named(&self.environment, "ARC_EMULATOR_SA_TOKEN")
+    }
+
     /// The process.
     pub(crate) fn process(&self) -> Result<Process> {
         Process::of(&self.child)

@@ -73,8 +73,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("proxied_upload_mib_s", "MiB/s", Goal::None),
     key("upload_cpu_s_per_gib", "s", Goal::None),
     key("emulator_cpu_s_per_gib", "s", Goal::None),
+    key("emulator_upload_cpu_s_per_gib", "s", Goal::None),
     key("client_cpu_s_per_gib", "s", Goal::None),
     key("key_ms", "ms", Goal::None),
+    key("keyless_startup_cpu_ms", "ms", Goal::None),
     key("restart_ms", "ms", Goal::None),
     key("tunnels_for_1000_watches", "", Goal::None),
 ];

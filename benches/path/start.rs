@@ -22,11 +22,15 @@ pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
         // Side by side, so that what slows the machine down slows both.
         world.lay_nothing().await?;
         let near = starts(world).await?;
+        let keyless = world.proxy_as_account().await?;
+        let keyless_cpu = keyless.arcproxy.startup_cpu;
+        keyless.stop().await?;
         world.emulator.lay(ROUND_TRIP, 0).await?;
         let far = starts(world).await?;
         report.add_one("start_ms", milliseconds(near.first));
         report.add_one("restart_ms", milliseconds(near.again));
         report.add_one("startup_cpu_ms", milliseconds(near.first_cpu));
+        report.add_one("keyless_startup_cpu_ms", milliseconds(keyless_cpu));
         // Primes are found by luck: a few more keys than starts.
         for _ in 0..3 {
             report.add_one("key_ms", milliseconds(key()?));

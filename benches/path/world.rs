@@ -58,6 +58,18 @@ impl World {
         Arcproxy::start(&self.binaries.arcproxy, &self.emulator.environment, home).await
     }
 
+    /// An arcproxy that the cluster sees as a service account, and that makes no key therefore.
+    pub(crate) async fn proxy_as_account(&self) -> Result<Proxy> {
+        let home = tempfile::tempdir()?;
+        let mut environment = self.emulator.environment.clone();
+        let token = self.emulator.account_token()?.to_owned();
+        environment.push(("ARCPROXY_TOKEN".to_owned(), token));
+        Ok(Proxy {
+            arcproxy: Arcproxy::start(&self.binaries.arcproxy, &environment, home.path()).await?,
+            _home: home,
+        })
+    }
+
     /// Makes the path as short as this machine has it.
     pub(crate) async fn lay_nothing(&self) -> Result<()> {
         self.emulator.lay(Duration::ZERO, 0).await
