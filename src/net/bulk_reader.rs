@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 use tokio_util::io::poll_read_buf;
 
-/// How much is read at once.
-const ROOM: usize = 128 << 10;
+/// How much is read at once: less than what glibc would map on its own, and then keep more of.
+const ROOM: usize = 96 << 10;
 /// How much free memory the allocator keeps once much has come.
 const KEPT: usize = 4 << 20;
 /// A read of less says nothing of what follows.

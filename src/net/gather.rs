@@ -3,12 +3,14 @@
 //! HTTP/2 flushes after each frame of a body, and frames have 16 KiB: by itself that is a system
 //! call and a TCP segment for each. Whoever writes a stream can gather what is there together.
 
+use std::io::IoSlice;
 use std::task::Context;
 
 /// What is gathered is written when it is as much.
 const ENOUGH: usize = 112 << 10;
-/// What is less goes at once: it is no part of a large body.
-pub(crate) const SMALL: usize = 16 << 10;
+/// The payload of a frame that is a part of a large body. HTTP/2 writes it beside its head; smaller
+/// frames, each of which somebody may wait for, come as one piece.
+const LARGE: usize = 8 << 10;
 
 /// What has been taken in and not been flushed.
 ///
@@ -18,22 +20,22 @@ pub(crate) const SMALL: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     held: usize,
-    /// How much of it since a flush was put off.
-    fresh: usize,
+    /// Whether a frame of a body was the last of it, since a flush was put off.
+    has_frame: bool,
 }
 
 impl Gathered {
-    /// Takes note of `count` bytes that were taken in.
-    pub(crate) fn took(&mut self, count: usize) {
+    /// Takes note that `count` bytes of `bufs` were taken in.
+    pub(crate) fn took(&mut self, bufs: &[IoSlice<'_>], count: usize) {
         self.held += count;
-        self.fresh += count;
+        self.has_frame = bufs.get(1).is_some_and(|payload| payload.len() >= LARGE);
     }
 
     /// Whether this flush is put off; then the task of `cx` is woken to flush again.
     pub(crate) fn may_wait(&mut self, cx: &Context<'_>) -> bool {
-        let may = self.fresh >= SMALL && self.held < ENOUGH;
+        let may = self.has_frame && self.held < ENOUGH;
         if may {
-            self.fresh = 0;
+            self.has_frame = false;
             cx.waker().wake_by_ref();
         }
         may
@@ -63,44 +65,69 @@ mod tests {
         }
     }
 
-    /// Whether flushes after these amounts waited; each that did has woken.
-    fn waits(amounts: &[usize]) -> Vec<bool> {
+    /// A write that HTTP/2 makes, or none.
+    #[derive(Clone, Copy)]
+    enum Write {
+        None,
+        /// Of frames in one piece.
+        Small(usize),
+        /// Of a frame's head and its payload.
+        Frame(usize),
+    }
+
+    use Write::{Frame, None, Small};
+
+    /// Whether the flushes waited that follow these writes; each that did has woken.
+    fn waits(writes: &[Write]) -> Vec<bool> {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         let mut gathered = Gathered::default();
-        let waited: Vec<_> = amounts
-            .iter()
-            .map(|amount| {
-                gathered.took(*amount);
-                let may = gathered.may_wait(&Context::from_waker(&waker));
-                if !may {
-                    gathered.flushed();
-                }
-                may
-            })
-            .collect();
+        let mut waited = Vec::new();
+        for written in writes {
+            let (head, payload) = match *written {
+                None => (0, 0),
+                Small(length) => (length, 0),
+                Frame(length) => (9, length),
+            };
+            let (head, payload) = (vec![0; head], vec![0; payload]);
+            let both = [IoSlice::new(&head), IoSlice::new(&payload)];
+            let bufs = &both[..if payload.is_empty() { 1 } else { 2 }];
+            if !matches!(written, None) {
+                gathered.took(bufs, head.len() + payload.len());
+            }
+            let may = gathered.may_wait(&Context::from_waker(&waker));
+            if !may {
+                gathered.flushed();
+            }
+            waited.push(may);
+        }
         let times = waited.iter().filter(|waited| **waited).count();
         assert_eq!(woken.0.load(Ordering::Relaxed), times);
         waited
     }
 
+    const FULL: Write = Frame(16 << 10);
+
     #[test]
-    fn what_is_small_goes_at_once() {
-        assert_eq!(waits(&[SMALL - 1, 1, SMALL - 1]), [false, false, false]);
+    fn small_answers_do_not_wait_however_many() {
+        let waited = waits(&[Small(1), Small(20 << 10), Frame(LARGE - 1), Small(1)]);
+        assert_eq!(waited, [false; 4]);
     }
 
     #[test]
     fn frames_wait_for_each_other_until_they_are_enough() {
-        let frames = [SMALL; 8];
-        let waited = waits(&frames);
+        let waited = waits(&[FULL; 8]);
         assert_eq!(waited, [true, true, true, true, true, true, false, true]);
     }
 
     #[test]
-    fn what_nothing_more_comes_behind_goes_the_second_time() {
-        assert_eq!(
-            waits(&[SMALL, 0, SMALL, 13, 13]),
-            [true, false, true, false, false]
-        );
+    fn nothing_waits_twice() {
+        let waited = waits(&[FULL, None, FULL, Frame(LARGE), None, None]);
+        assert_eq!(waited, [true, false, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_small_answer_takes_along_what_waits() {
+        assert_eq!(waits(&[FULL, Small(13), FULL]), [true, false, true]);
     }
 }

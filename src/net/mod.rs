@@ -23,8 +23,6 @@ pub(crate) use bulk_reader::BulkReader;
 pub(crate) use connect::is_certificate;
 pub use connect::{ConnectError, Connection, Net, Tls};
 pub(crate) use gather::Gathered;
-#[cfg(test)]
-pub(crate) use gather::SMALL;
 pub use https::{Answer, Https, HttpsError};
 pub use issuer::Untrusted;
 pub use retry::Tried;

@@ -73,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
         loop {
             let taken = self.tls.get_mut().1.writer().write_vectored(bufs)?;
             if taken > 0 || bufs.iter().all(|buf| buf.is_empty()) {
-                self.gathered.took(taken);
+                self.gathered.took(bufs, taken);
                 return Poll::Ready(Ok(taken));
             }
             ready!(self.poll_write_out(cx))?;
@@ -106,7 +106,7 @@ mod tests {
     use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 
     use super::*;
-    use crate::net::{SMALL, Trust};
+    use crate::net::Trust;
     use crate::proxy::LocalCertificate;
 
     /// A connection whose socket holds `room`, and its client.
@@ -136,27 +136,35 @@ mod tests {
         all
     }
 
+    /// What HTTP/2 writes of a body, and how much it is.
+    async fn frame(server: &mut Gathering<DuplexStream>) -> usize {
+        let (head, payload) = ([0; 9], vec![1; 16 << 10]);
+        let bufs = [IoSlice::new(&head), IoSlice::new(&payload)];
+        let taken = server.write_vectored(&bufs).await.expect("taken");
+        server.flush().await.expect("put off");
+        taken
+    }
+
     #[tokio::test]
     async fn what_is_there_together_goes_together() {
         let (mut server, mut client) = pair(1 << 20).await;
+        let mut taken = 0;
         for _ in 0..3 {
-            server.write_all(&[1; SMALL]).await.expect("taken");
-            server.flush().await.expect("put off");
+            taken += frame(&mut server).await;
             assert_eq!(came(&mut client).await, 0);
         }
         server.flush().await.expect("flushed");
-        assert_eq!(came(&mut client).await, 3 * SMALL);
+        assert_eq!(came(&mut client).await, taken);
     }
 
     #[tokio::test]
     async fn whoever_says_no_more_still_gets_what_was_put_off() {
         let (mut server, mut client) = pair(1 << 20).await;
-        server.write_all(&vec![1; SMALL]).await.expect("taken");
-        server.flush().await.expect("put off");
+        let taken = frame(&mut server).await;
         // An end of TCP without one of TLS.
         client.get_mut().0.shutdown().await.expect("an end");
         server.read(&mut [0; 1]).await.expect_err("TLS was cut");
-        assert_eq!(came(&mut client).await, SMALL);
+        assert_eq!(came(&mut client).await, taken);
     }
 
     #[tokio::test]

@@ -117,7 +117,6 @@ impl<S: AsyncWrite + Unpin> Pinger<S> {
     }
 
     fn pass<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, count: usize) {
-        self.gathered.took(count);
         let mut left = count;
         let mut has_data = false;
         for part in parts {
@@ -160,6 +159,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Pinger<S> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_ping(cx))?;
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.gathered.took(&[io::IoSlice::new(buf)], count);
         self.pass(std::iter::once(buf), count);
         Poll::Ready(Ok(count))
     }
@@ -171,6 +171,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Pinger<S> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_ping(cx))?;
         let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.gathered.took(bufs, count);
         self.pass(bufs.iter().map(|buf| &**buf), count);
         Poll::Ready(Ok(count))
     }
