@@ -530,6 +530,44 @@ mod tests {
         );
     }
 
+    /// TLS whose connection was cut.
+    struct CutTls;
+
+    impl AsyncRead for CutTls {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+        }
+    }
+
+    impl AsyncWrite for CutTls {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_of_tls_is_no_end_that_a_reader_could_take_for_one() {
+        let mut near = RelayStream::new(CutTls, Bytes::new());
+        let error = near.read_exact(&mut [0; 3]).await.expect_err("cut");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn data_shows_that_the_relay_lives_though_a_pong_is_late() {
         let (mut near, mut far) = pair().await;
