@@ -145,6 +145,20 @@ async fn a_code_that_may_not_be_sent_is_not_sent_back() {
 }
 
 #[tokio::test]
+async fn a_goodbye_that_had_no_room_goes_out_with_the_stream() {
+    // Room for all but the last byte of the answer.
+    let (near, mut far) = duplex(7);
+    let mut near = RelayStream::new(near, Bytes::new());
+    far.write_all(&[0x88, 2, 0x03, 0xe8]).await.expect("sends");
+    assert_eq!(near.read(&mut [0; 1]).await.expect("an end"), 0);
+    far.read_exact(&mut [0; 7]).await.expect("the first of it");
+    drop(near);
+    let mut rest = Vec::new();
+    far.read_to_end(&mut rest).await.expect("the end");
+    assert_eq!(rest.len(), 1);
+}
+
+#[tokio::test]
 async fn what_came_with_the_answer_comes_first() {
     let (near, mut far) = duplex(1 << 10);
     // A frame of five bytes, of which the last two come later.
