@@ -1,7 +1,7 @@
 //! Reading a socket in large pieces while much comes.
 //!
-//! TLS asks for a record at a time at most, which is a system call for every 16 KiB. After a read that was
-//! full, more is read than was asked for.
+//! TLS asks for a record at a time at most, which is a system call for every 16 KiB. After a read
+//! that was full, more is read than was asked for.
 
 use std::hint::black_box;
 use std::io;
@@ -22,7 +22,8 @@ const KEPT: usize = 4 << 20;
 const SMALL: usize = 4 << 10;
 
 /// A socket that is read ahead while much comes. Whoever reads until nothing more is there leaves
-/// no memory behind, so that connections that are idle have none.
+/// no memory behind, so that connections that are idle have none; whoever stops before that keeps
+/// the room.
 #[derive(Debug)]
 pub struct BulkReader<S> {
     socket: S,
