@@ -387,4 +387,39 @@ mod tests {
         let error = reading.await.expect("joins").expect_err("ended");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
+
+    #[tokio::test]
+    async fn a_large_frame_waits_for_what_follows_and_a_ping_for_nothing() {
+        let (near, mut far) = duplex(1 << 20);
+        // Nothing passes that is not flushed.
+        let near = tokio::io::BufWriter::with_capacity(1 << 20, near);
+        let wishes = Arc::new(Wishes::default());
+        let mut pinger = Pinger::new(near, wishes.clone(), Arc::default());
+        let mut came = vec![0; 1 << 20];
+        for (bytes, _) in &stream()[..2] {
+            pinger.write_all(bytes).await.expect("taken");
+        }
+        pinger.flush().await.expect("flushed");
+        assert_eq!(far.read(&mut came).await.expect("it comes"), 24 + 9 + 18);
+
+        let whole = frame(0, 0, 16 << 10);
+        let (head, payload) = whole.split_at(HEADER);
+        let bufs = [io::IoSlice::new(head), io::IoSlice::new(payload)];
+        for is_pinged in [false, true] {
+            let taken = pinger.write_vectored(&bufs).await.expect("taken");
+            assert_eq!(taken, whole.len());
+            if is_pinged {
+                wishes.ping();
+            }
+            pinger.flush().await.expect("put off, or flushed");
+            if !is_pinged {
+                let reading = futures_util::poll!(std::pin::pin!(far.read(&mut came)));
+                assert!(reading.is_pending(), "the flush is put off");
+                pinger.flush().await.expect("flushed");
+            }
+            let ping = if is_pinged { PING.len() } else { 0 };
+            let count = far.read(&mut came).await.expect("it comes");
+            assert_eq!(count, whole.len() + ping);
+        }
+    }
 }
