@@ -235,15 +235,18 @@ async fn headers_over_http_2_have_the_same_limit() {
     let _proxy = world.proxy(&[]).await;
     let local = Local::of(&world);
     let path = format!("{}/version", local.path);
-    for (bytes, is_told) in [
-        (900 << 10, false),
-        ((1 << 20) + 1, true),
-        (1_900 << 10, true),
+    // Some send 16 KiB at a time, whatever they may.
+    for (bytes, piece, is_told) in [
+        (900 << 10, 16 << 10, false),
+        ((1 << 20) + 1, 16 << 10, true),
+        (1_900 << 10, 16 << 10, true),
+        (900 << 10, 32 << 10, false),
+        (2_900 << 10, 32 << 10, true),
     ] {
         let mut fields = get(&local, &path, Some(&local.token));
         fields.extend(field("x-large", &"x".repeat(bytes)));
         let mut said = Vec::new();
-        let chunks = fields.chunks(16 << 10);
+        let chunks = fields.chunks(piece);
         let last = chunks.len() - 1;
         for (number, chunk) in chunks.enumerate() {
             let end = if number == last { END_HEADERS } else { 0 };
@@ -269,6 +272,20 @@ async fn headers_over_http_2_have_the_same_limit() {
         assert_eq!(body.contains("headers take"), is_told, "{bytes}: {body}");
         assert_eq!(body.contains("gitVersion"), !is_told, "{bytes}: {body}");
     }
+    // Beyond what is read at all the connection ends, and nobody else's.
+    let mut fields = get(&local, &path, Some(&local.token));
+    fields.extend(field("x-large", &"x".repeat(8 << 20)));
+    let mut said = Vec::new();
+    for (number, chunk) in fields.chunks(32 << 10).enumerate() {
+        let kind = if number == 0 { HEADERS } else { CONTINUATION };
+        said.extend(frame(kind, 0, 1, chunk));
+    }
+    let mut stream = local.tls("h2").await;
+    begin(&mut stream).await.unwrap();
+    // It may end before all of it is taken.
+    let _ = stream.write_all(&said).await;
+    while read_frame(&mut stream).await.is_some() {}
+    assert!(local.serves().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

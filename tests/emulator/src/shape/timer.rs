@@ -45,7 +45,7 @@ impl Timer {
         Self {
             clock,
             #[cfg(test)]
-            sleep: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             set: None,
         }
     }
