@@ -39,6 +39,7 @@ pub(super) struct Lane<B> {
 #[derive(Debug)]
 pub(super) struct Load {
     pulse: Arc<Pulse>,
+    wishes: Arc<Wishes>,
     streams: AtomicUsize,
     /// How many requests wait for their answer to begin,
     waiting: AtomicUsize,
@@ -73,6 +74,7 @@ impl<B: Outgoing> Lane<B> {
         let allowed = |limit: usize| limit.min(STREAMS);
         let load = Arc::new(Load {
             pulse: pulse.clone(),
+            wishes: wishes.clone(),
             streams: AtomicUsize::new(1),
             waiting: AtomicUsize::new(0),
             since: AtomicU64::new(0),
@@ -219,6 +221,13 @@ impl Stream {
     /// The far side's signs of life.
     pub(super) fn pulse(&self) -> &Pulse {
         &self.traffic.load.pulse
+    }
+
+    /// Returns when its request may be sent.
+    ///
+    /// Cancel safe.
+    pub(super) async fn turn(&self) {
+        self.traffic.load.wishes.turn().await;
     }
 
     /// Says that its request waits for the answer to begin, until that is dropped.

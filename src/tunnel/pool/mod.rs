@@ -303,6 +303,7 @@ impl<B: Outgoing> Inner<B> {
             Tunnel::Http2(mut sender, stream, far_side) => {
                 connection::for_http2(&mut request, &far_side);
                 request.body_mut().place(stream.upload());
+                stream.turn().await;
                 let waiting = stream.wait();
                 let sending = sender.try_send_request(request);
                 let response = if harmless.is_some() {

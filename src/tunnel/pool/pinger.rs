@@ -9,11 +9,12 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
 use crate::net::Gathered;
@@ -24,17 +25,37 @@ const PING: [u8; 17] = *b"\0\0\x08\x06\0\0\0\0\0arcproxy";
 /// What a client says before its first frame.
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
+/// How many requests are made ready before the first of them is written. Where more come together,
+/// all that is behind would wait for the last of them, and answer all at once.
+const GROUP: usize = 16;
+/// How often a request lets the stream write first; one that cannot be written to holds up nobody.
+const TURNS: usize = 4;
 
 /// What the connection's owner wants of its stream.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
     ping: AtomicBool,
     end: AtomicBool,
+    /// How many requests it was given since it was last flushed.
+    given: AtomicUsize,
     waker: AtomicWaker,
     gone: CancellationToken,
 }
 
 impl Wishes {
+    /// Returns when one more request may be given to the connection: at once, or behind those that
+    /// are to be written first.
+    ///
+    /// Cancel safe.
+    pub(super) async fn turn(&self) {
+        for _ in 0..TURNS {
+            if self.given.fetch_add(1, Ordering::Relaxed) < GROUP {
+                return;
+            }
+            yield_now().await;
+        }
+    }
+
     /// Sends a ping as soon as no frame is half written.
     pub(super) fn ping(&self) {
         self.ping.store(true, Ordering::Relaxed);
@@ -188,6 +209,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Pinger<S> {
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.gathered.flushed();
+        self.wishes.given.store(0, Ordering::Relaxed);
         self.unflushed = false;
         Poll::Ready(Ok(()))
     }
@@ -356,10 +378,10 @@ mod tests {
         let writing = tokio::spawn(async move { pinger.write_all(&[0; 64]).await });
         // A wish that was granted, or has to wait, takes the waker with it.
         for _ in 0..2 {
-            tokio::task::yield_now().await;
+            yield_now().await;
             wishes.ping();
         }
-        tokio::task::yield_now().await;
+        yield_now().await;
         wishes.end();
         let ended = tokio::time::timeout(std::time::Duration::from_secs(1), writing).await;
         let error = ended.expect("in time").expect("joins").expect_err("ended");
@@ -377,7 +399,7 @@ mod tests {
         let reading = tokio::spawn(async move { pinger.read_u8().await });
         let mut start = vec![0; PREFACE + HEADER + 18];
         far.read_exact(&mut start).await.expect("reads");
-        tokio::task::yield_now().await;
+        yield_now().await;
         wishes.ping();
         let mut ping = PING;
         ping.fill(0);
@@ -421,5 +443,30 @@ mod tests {
             let count = far.read(&mut came).await.expect("it comes");
             assert_eq!(count, whole.len() + ping);
         }
+    }
+
+    #[tokio::test]
+    async fn requests_that_come_together_go_in_groups_which_are_written() {
+        let (near, _far) = duplex(4096);
+        let wishes = Arc::new(Wishes::default());
+        let mut pinger = Pinger::new(near, wishes.clone(), Arc::default());
+        let given = Arc::new(AtomicUsize::new(0));
+        for _ in 0..3 * GROUP {
+            let (wishes, given) = (wishes.clone(), given.clone());
+            tokio::spawn(async move {
+                wishes.turn().await;
+                given.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let mut after = Vec::new();
+        for is_flushed in [true, false, false, false, false] {
+            yield_now().await;
+            after.push(given.load(Ordering::Relaxed) / GROUP);
+            if is_flushed {
+                pinger.flush().await.expect("flushed");
+            }
+        }
+        // The last group waits for a stream that is not written to, but not for long.
+        assert_eq!(after, [1, 2, 2, 2, 3]);
     }
 }
