@@ -6,8 +6,6 @@
 use std::io::IoSlice;
 use std::task::Context;
 
-/// What is gathered is written when it is as much.
-const ENOUGH: usize = 112 << 10;
 /// The payload of a frame that is a part of a large body. HTTP/2 writes it beside its head; smaller
 /// frames, each of which somebody may wait for, come as one piece.
 const LARGE: usize = 8 << 10;
@@ -17,14 +15,25 @@ const LARGE: usize = 8 << 10;
 /// A flush in the midst of much is put off until whoever flushed is polled again, for which it is
 /// woken: the streams that write have had a turn by then. It must flush whenever it is polled, as
 /// HTTP/2 does.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gathered {
+    /// What is gathered is written when it is as much, in bytes.
+    enough: usize,
     held: usize,
     /// Whether a frame of a body was the last of it, since a flush was put off.
     has_frame: bool,
 }
 
 impl Gathered {
+    /// Puts flushes off up to `enough` bytes.
+    pub(crate) fn up_to(enough: usize) -> Self {
+        Self {
+            enough,
+            held: 0,
+            has_frame: false,
+        }
+    }
+
     /// Takes note that `count` bytes of `bufs` were taken in.
     pub(crate) fn took(&mut self, bufs: &[IoSlice<'_>], count: usize) {
         self.held += count;
@@ -33,7 +42,7 @@ impl Gathered {
 
     /// Whether this flush is put off; then the task of `cx` is woken to flush again.
     pub(crate) fn may_wait(&mut self, cx: &Context<'_>) -> bool {
-        let may = self.has_frame && self.held < ENOUGH;
+        let may = self.has_frame && self.held < self.enough;
         if may {
             self.has_frame = false;
             cx.waker().wake_by_ref();
@@ -43,7 +52,7 @@ impl Gathered {
 
     /// Takes note that everything has been flushed.
     pub(crate) fn flushed(&mut self) {
-        *self = Self::default();
+        *self = Self::up_to(self.enough);
     }
 }
 
@@ -81,7 +90,7 @@ mod tests {
     fn waits(writes: &[Write]) -> Vec<bool> {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::up_to(112 << 10);
         let mut waited = Vec::new();
         for written in writes {
             let (head, payload) = match *written {

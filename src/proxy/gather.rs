@@ -9,6 +9,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::net::Gathered;
 
+/// How much goes to a client at once, in bytes.
+const ENOUGH: usize = 112 << 10;
 /// What TLS takes in at most, the heads of its records among it: what is gathered, and some more.
 const LIMIT: usize = 192 << 10;
 
@@ -25,7 +27,7 @@ impl<S> Gathering<S> {
         tls.get_mut().1.set_buffer_limit(Some(LIMIT));
         Self {
             tls,
-            gathered: Gathered::default(),
+            gathered: Gathered::up_to(ENOUGH),
         }
     }
 }

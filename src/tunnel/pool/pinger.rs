@@ -25,6 +25,8 @@ const PING: [u8; 17] = *b"\0\0\x08\x06\0\0\0\0\0arcproxy";
 /// What a client says before its first frame.
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
+/// How much of bodies goes out at once, in bytes: what one read of a client's socket brings.
+const ENOUGH: usize = 96 << 10;
 /// How many requests are made ready before the first of them is written. Where more come together,
 /// all that is behind would wait for the last of them, and answer all at once.
 const GROUP: usize = 16;
@@ -97,7 +99,7 @@ impl<S> Pinger<S> {
             frames: Frames::new(),
             unsent: 0,
             unflushed: false,
-            gathered: Gathered::default(),
+            gathered: Gathered::up_to(ENOUGH),
         }
     }
 
