@@ -345,4 +345,16 @@ mod tests {
         assert_eq!(begun.elapsed().as_secs(), HEADER_DEADLINE.as_secs());
         assert!(serving.await.expect("no panic").is_err());
     }
+
+    #[tokio::test]
+    async fn what_a_client_has_not_read_is_little() {
+        let listener = Listener::bind(0).await.expect("a free port");
+        let client = tokio::net::TcpStream::connect(listener.address).await;
+        let (accepted, _) = listener.tcp.accept().await.expect("it comes");
+        let accepted = accepted.into_std().expect("a socket");
+        let holds = TcpSocket::from_std_stream(accepted).send_buffer_size();
+        let holds = holds.expect("it is known");
+        assert!((SOCKET..=2 * SOCKET).contains(&holds), "{holds} bytes");
+        drop(client.expect("a connection"));
+    }
 }
