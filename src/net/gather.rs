@@ -1,6 +1,6 @@
 //! When a flush may wait.
 //!
-//! HTTP/2 flushes after each frame of a body, and frames have 16 KiB: by itself that is a system
+//! HTTP/2 flushes after each frame of a body, and frames have 16 KiB or 32: by itself that is a system
 //! call and a TCP segment for each. Whoever writes a stream can gather what is there together.
 
 use std::io::IoSlice;

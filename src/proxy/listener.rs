@@ -36,11 +36,10 @@ const CONNECTION_WINDOW: u32 = 64 << 20;
 /// What a client may send at once: an upload in frames of HTTP/2's 16 KiB takes more work for each
 /// byte, in every process that it passes.
 const FRAME: u32 = 32 << 10;
-/// More than is forwarded, so that the gate can say that it is too much.
+/// More than is forwarded, so that the gate can say that it is too much. HTTP/2's library takes
+/// headers in 5/4 as many frames as these fill: 1.28 MiB of who sends 16 KiB at a time, whatever
+/// may be sent.
 const HEADER_LIST: u32 = 2 * gate::HEADER_LIST;
-/// HTTP/2's library takes headers in 5/4 as many frames as these fill: 1.9 MiB of who sends 16 KiB
-/// at a time, whatever may be sent.
-const H2_HEADER_LIST: u32 = 3 * gate::HEADER_LIST;
 /// How many headers a request may have on HTTP/1.1: one for each group of `--as-group`.
 const HEADERS: usize = 1000;
 /// kubectl, IDEs and dashboards hold one watch for each kind and namespace.
@@ -245,7 +244,7 @@ pub(super) async fn speak<U: Upstream>(
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME)
-            .max_header_list_size(H2_HEADER_LIST)
+            .max_header_list_size(HEADER_LIST)
             .max_concurrent_streams(STREAMS)
             .max_pending_accept_reset_streams(Some(TAKEN_BACK));
         let serving = builder.serve_connection(io, service);

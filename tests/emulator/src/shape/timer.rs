@@ -117,6 +117,9 @@ impl Alarm {
 
     fn run(&self) {
         let mut due = Vec::new();
+        // The deadline that was slept for, which alone is watched: where they follow each other
+        // closely, nothing is idle.
+        let mut slept_for = None;
         let mut waiting = self.waiting();
         loop {
             let now = Instant::now();
@@ -133,16 +136,19 @@ impl Alarm {
                 waiting = self.waiting();
                 continue;
             }
-            let next = waiting.peek().map(|Reverse(first)| first.until - now);
+            let next = waiting.peek().map(|Reverse(first)| first.until);
             waiting = match next {
-                Some(wait) if wait <= WAKING => {
+                Some(until) if slept_for == Some(until) && until - now <= WAKING => {
                     drop(waiting);
                     thread::yield_now();
                     self.waiting()
                 }
-                Some(wait) => {
+                Some(until) => {
+                    let wait = until - now;
+                    let sleep = wait.checked_sub(WAKING);
+                    slept_for = sleep.map(|_| until);
                     self.earlier
-                        .wait_timeout(waiting, wait.saturating_sub(WAKING))
+                        .wait_timeout(waiting, sleep.unwrap_or(wait))
                         .unwrap_or_else(PoisonError::into_inner)
                         .0
                 }
