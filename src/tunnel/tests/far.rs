@@ -59,6 +59,8 @@ pub(super) struct Far {
     pub(super) rate: u32,
     /// and how many go there.
     pub(super) uplink: u32,
+    /// The most bytes that have come there at once.
+    pub(super) most: AtomicUsize,
     /// How long the far side takes to say anything.
     pub(super) lag: Duration,
     /// How many requests have been acted upon.
@@ -115,6 +117,7 @@ impl Connect for FakeConnect {
 async fn pass(far: Arc<Far>, mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        far.most.fetch_max(count, Ordering::Relaxed);
         linger(Duration::ZERO, count, far.uplink).await;
         if to.write_all(&buffer[..count]).await.is_err() {
             break;

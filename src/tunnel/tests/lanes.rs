@@ -77,6 +77,28 @@ async fn requests_that_waited_for_a_tunnel_go_out_at_once() {
 }
 
 #[tokio::test]
+async fn requests_that_come_together_go_out_in_groups() {
+    let world = world(&BOTH, |_| {});
+    world.pool.warm().await.expect("warms");
+    let mut most = Vec::new();
+    for count in [16, 48] {
+        world.far.most.store(0, Ordering::Relaxed);
+        let mut requests = JoinSet::new();
+        for number in 0..count {
+            let pool = world.pool.clone();
+            let path = format!("/?{number:0>150}");
+            requests.spawn(async move { pool.request(get(&path)).await.map(drop) });
+        }
+        while let Some(answered) = requests.join_next().await {
+            answered.expect("joins").expect("an answer");
+        }
+        most.push(world.far.most.load(Ordering::Relaxed));
+    }
+    assert!(most[1] < 2 * most[0], "{most:?}");
+    assert_eq!(world.dials(), 1);
+}
+
+#[tokio::test]
 async fn beyond_the_peers_stream_limit_another_tunnel_opens() {
     let world = world(&BOTH, |far| far.streams = 2);
     world.get("/").await.expect("the peer's settings are known");

@@ -54,6 +54,7 @@ fn world(alpn: &[&str], change: impl FnOnce(&mut Far)) -> World {
         silent: watch::Sender::new(0),
         rate: u32::MAX,
         uplink: u32::MAX,
+        most: AtomicUsize::new(0),
         lag: Duration::ZERO,
         requests: AtomicUsize::new(0),
         scripts: Mutex::default(),
