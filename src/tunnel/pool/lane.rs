@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{STREAMS, http2_builder};
 use super::pinger::{Pinger, Wishes};
+use super::turns::Turns;
 use super::watchdog::Watchdog;
 use super::{Outgoing, Tunnel, lock};
 use crate::tunnel::body::Place;
@@ -39,7 +40,7 @@ pub(super) struct Lane<B> {
 #[derive(Debug)]
 pub(super) struct Load {
     pulse: Arc<Pulse>,
-    wishes: Arc<Wishes>,
+    turns: Arc<Turns>,
     streams: AtomicUsize,
     /// How many requests wait for their answer to begin,
     waiting: AtomicUsize,
@@ -74,7 +75,7 @@ impl<B: Outgoing> Lane<B> {
         let allowed = |limit: usize| limit.min(STREAMS);
         let load = Arc::new(Load {
             pulse: pulse.clone(),
-            wishes: wishes.clone(),
+            turns: wishes.turns().clone(),
             streams: AtomicUsize::new(1),
             waiting: AtomicUsize::new(0),
             since: AtomicU64::new(0),
@@ -227,7 +228,7 @@ impl Stream {
     ///
     /// Cancel safe.
     pub(super) async fn turn(&self) {
-        self.traffic.load.wishes.turn().await;
+        self.traffic.load.turns.next().await;
     }
 
     /// Says that its request waits for the answer to begin, until that is dropped.

@@ -18,6 +18,7 @@ mod keep;
 mod lane;
 mod obtain;
 mod pinger;
+mod turns;
 mod wake;
 mod watchdog;
 

@@ -6,17 +6,17 @@
 //! needs no reading: every byte that arrives is a sign of life, and hyper passes over answers to
 //! pings that it did not send.
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
+use super::turns::Turns;
 use crate::net::Gathered;
 use crate::tunnel::pulse::Pulse;
 
@@ -27,37 +27,21 @@ const PREFACE: usize = 24;
 const HEADER: usize = 9;
 /// How much of bodies goes out at once, in bytes: what one read of a client's socket brings.
 const ENOUGH: usize = 96 << 10;
-/// How many requests are made ready before the first of them is written. Where more come together,
-/// all that is behind would wait for the last of them, and answer all at once.
-const GROUP: usize = 16;
-/// How often a request lets others go first. A group is written in two turns: hyper takes it in the
-/// one and writes it in the other. So this is four groups; what is behind them goes together, and a
-/// stream that cannot be written to holds up nobody.
-const TURNS: usize = 8;
 
 /// What the connection's owner wants of its stream.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
     ping: AtomicBool,
     end: AtomicBool,
-    /// How many requests it was given since it was last flushed.
-    given: AtomicUsize,
+    turns: Arc<Turns>,
     waker: AtomicWaker,
     gone: CancellationToken,
 }
 
 impl Wishes {
-    /// Returns when one more request may be given to the connection: at once, or behind those that
-    /// are to be written first.
-    ///
-    /// Cancel safe.
-    pub(super) async fn turn(&self) {
-        for _ in 0..TURNS {
-            if self.given.fetch_add(1, Ordering::Relaxed) < GROUP {
-                return;
-            }
-            go_behind().await;
-        }
+    /// Whose turn it is to give the stream a request.
+    pub(super) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
     }
 
     /// Sends a ping as soon as no frame is half written.
@@ -76,21 +60,6 @@ impl Wishes {
     pub(super) fn gone(&self) -> &CancellationToken {
         &self.gone
     }
-}
-
-/// Lets the tasks go first that are to run by now. Those that do so keep their order, unlike with
-/// tokio's own way of yielding.
-async fn go_behind() {
-    let mut is_behind = false;
-    poll_fn(|cx| {
-        if is_behind {
-            return Poll::Ready(());
-        }
-        is_behind = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// A stream that hyper writes HTTP/2 to, with pings in between.
@@ -228,7 +197,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Pinger<S> {
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.gathered.flushed();
-        self.wishes.given.store(0, Ordering::Relaxed);
+        self.wishes.turns.written();
         self.unflushed = false;
         Poll::Ready(Ok(()))
     }
@@ -462,52 +431,5 @@ mod tests {
             let count = far.read(&mut came).await.expect("it comes");
             assert_eq!(count, whole.len() + ping);
         }
-    }
-
-    /// Three groups of requests that come together, as numbers, and what is written, as `None`.
-    async fn burst(is_written: bool) -> Vec<Option<usize>> {
-        let (near, _far) = duplex(4096);
-        let wishes = Arc::new(Wishes::default());
-        let mut pinger = Pinger::new(near, wishes.clone(), Arc::default());
-        let (happens, mut happened) = tokio::sync::mpsc::unbounded_channel();
-        for number in 0..3 * GROUP {
-            let (wishes, happens) = (wishes.clone(), happens.clone());
-            tokio::spawn(async move {
-                wishes.turn().await;
-                happens.send(Some(number))
-            });
-        }
-        tokio::spawn(async move {
-            for _ in 0..if is_written { TURNS } else { 0 } {
-                pinger.flush().await.expect("flushed");
-                let _ = happens.send(None);
-                go_behind().await;
-            }
-        });
-        let mut all = Vec::new();
-        while let Some(event) = happened.recv().await {
-            all.push(event);
-        }
-        all
-    }
-
-    #[tokio::test]
-    async fn requests_that_come_together_go_in_groups_which_are_written() {
-        let all = burst(true).await;
-        let mut groups = all.split(Option::is_none);
-        for group in 0..3 {
-            let expected = (group * GROUP..(group + 1) * GROUP).map(Some);
-            assert!(
-                groups
-                    .next()
-                    .is_some_and(|got| expected.eq(got.iter().copied()))
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn a_stream_that_is_not_written_to_holds_up_nobody() {
-        let all = burst(false).await;
-        assert!(all.into_iter().eq((0..3 * GROUP).map(Some)));
     }
 }
